@@ -1,0 +1,52 @@
+# The two commands of the README: `make dev` and `make test`. The others are for those who work on the product.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: dev test lint format lock sdl clean
+
+dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
+	@$(BIN)/konstruct dev $(ARGS)
+
+test: $(DEV_STAMP)  ## The whole test suite, on a real PostgreSQL
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_STAMP)  ## Style, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)  ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+sdl: $(DEV_STAMP)  ## Write graphql_schema/schema.graphql from the code
+	$(BIN)/python -c "from graphql_schema.schema import print_sdl; print(print_sdl(), end='')" > graphql_schema/schema.graphql
+
+lock: $(DEV_STAMP)  ## Pin the newest versions that pyproject.toml allows, with hashes
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra embedded -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra embedded --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean:  ## Remove what `make` made, the development database too
+	rm -rf $(VENV) .konstruct .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("konstruct: Python 3.11 or later is needed, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Konstruct and what it needs ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "Installing Konstruct, what it needs and the tools to test it ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@

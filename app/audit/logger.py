@@ -1,0 +1,148 @@
+"""`AuditLogger`: how agents' actions get into the trail, from the GraphQL API and from Python alike.
+
+    logger = AuditLogger(database, principal, limits)
+    await logger.log_llm_call(LlmCall(model="gpt-4o", input_summary="Refund for order 1042?"))
+
+Inside a tenant session of the caller's own, the event commits or rolls back with the caller's work:
+
+    async with database.tenant_session(principal.tenant_id) as session:
+        ...
+        await logger.within(session).log_tool_call(ToolCall(tool_name="issue_refund"))
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
+from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
+from app.auth.principal import Principal
+from app.database.database import Database
+from app.errors import AgentNotAllowed, InvalidInput, UserMistake
+from app.settings import Limits
+from app.validation import check_json_object, check_size
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLogger:
+    """Records events under one credential. Every result is acknowledged after its commit, unless `within` a session."""
+
+    database: Database
+    principal: Principal
+    limits: Limits
+    session: AsyncSession | None = None
+
+    def within(self, session: AsyncSession) -> "AuditLogger":
+        """Return a logger that writes in the given tenant session and leaves the commit to its owner."""
+        return replace(self, session=session)
+
+    async def log_llm_call(self, call: LlmCall) -> LogResult:
+        """Record a call of a language model."""
+        return await self._log(call)
+
+    async def log_tool_call(self, call: ToolCall) -> LogResult:
+        """Record an invocation of a tool."""
+        return await self._log(call)
+
+    async def log_escalation(self, escalation: Escalation) -> LogResult:
+        """Record a hand-over to a person, another agent or a queue."""
+        return await self._log(escalation)
+
+    async def log_events(
+        self, events: Sequence[AuditEventValue | UserMistake], *, atomic: bool = False
+    ) -> list[LogResult]:
+        """Record a batch in one transaction; return one result an event, in the same order.
+
+        A bad event (or a mistake in the place of an event that could not be built) is rejected alone, or, when
+        `atomic`, rejects the batch: then nothing is stored. Raises `InvalidInput` for an empty or too large batch.
+        """
+        if not 1 <= len(events) <= self.limits.events_per_batch:
+            raise InvalidInput(
+                ("events",),
+                f"must hold between 1 and {self.limits.events_per_batch} events, got {len(events)}",
+            )
+        prepared = [self._prepare(event) for event in events]
+        good = [event for event in prepared if isinstance(event, PreparedEvent)]
+        if atomic and len(good) < len(prepared):
+            return [_rejected(event) for event in prepared]
+        try:
+            written = iter(await self._write(good, atomic=atomic))
+        except _AtomicBatchRejected as rejected:
+            return rejected.results
+        return [next(written) if isinstance(event, PreparedEvent) else _rejected(event) for event in prepared]
+
+    async def _log(self, event: AuditEventValue) -> LogResult:
+        prepared = self._prepare(event)
+        if isinstance(prepared, UserMistake):
+            return LogResult(LogOutcome.REJECTED, mistake=prepared)
+        return (await self._write([prepared]))[0]
+
+    async def _write(self, events: Sequence[PreparedEvent], *, atomic: bool = False) -> list[LogResult]:
+        if not events:
+            return []
+        async with self._transaction() as session:
+            results = await append_events(session, events)
+            if atomic and any(result.outcome is LogOutcome.REJECTED for result in results):
+                raise _AtomicBatchRejected([_undone(result) for result in results])
+        return results
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        if self.session is None:
+            async with self.database.tenant_session(self.principal.tenant_id) as session:
+                yield session
+        else:
+            async with self.session.begin_nested():
+                yield self.session
+
+    def _prepare(self, event: AuditEventValue | UserMistake) -> PreparedEvent | UserMistake:
+        if isinstance(event, UserMistake):
+            return event
+        limits = self.limits
+        try:
+            for name in event.text_fields:
+                if (text := getattr(event, name)) is not None:
+                    check_size((name,), text, limits.summary_bytes)
+            for name in event.name_fields:
+                if (text := getattr(event, name)) is not None:
+                    check_size((name,), text, limits.name_bytes)
+            metadata = check_json_object(
+                ("metadata",),
+                event.recorded_metadata,
+                max_bytes=limits.metadata_bytes,
+                max_depth=limits.metadata_depth,
+            )
+            agent_id = event.agent_id or self.principal.agent_id
+            if self.principal.agent_id is not None and agent_id != self.principal.agent_id:
+                raise AgentNotAllowed(
+                    ("agent_id",),
+                    "this credential is bound to another agent; leave the field out or use its own agent",
+                )
+        except UserMistake as mistake:
+            return mistake
+        return PreparedEvent(uuid7(), event, agent_id, metadata, self.principal.subject)
+
+
+class _AtomicBatchRejected(Exception):
+    """Rolls the transaction back and carries the results out."""
+
+    def __init__(self, results: list[LogResult]) -> None:
+        super().__init__("atomic batch rejected")
+        self.results = results
+
+
+def _rejected(event: PreparedEvent | UserMistake) -> LogResult:
+    return LogResult(LogOutcome.REJECTED, mistake=event if isinstance(event, UserMistake) else _BATCH_REJECTED)
+
+
+def _undone(result: LogResult) -> LogResult:
+    # Duplicates were there before the batch and stay; what the batch itself wrote is gone.
+    if result.outcome is LogOutcome.RECORDED:
+        return LogResult(LogOutcome.REJECTED, mistake=_BATCH_REJECTED)
+    return result
+
+
+_BATCH_REJECTED = InvalidInput((), "not recorded, because another event of this atomic batch was rejected")

@@ -1,0 +1,5 @@
+"""The command line: `konstruct`."""
+
+from app.cli.root import main
+
+__all__ = ["main"]

@@ -1,0 +1,53 @@
+"""The root command, and how every failure ends: one line that says why, exit code 1, no traceback."""
+
+import sys
+from typing import NoReturn
+
+import typer
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.cli import database, server, tenants
+from app.database.embedded import EmbeddedPostgresError
+from app.database.readiness import UnsafeDatabase
+from app.errors import ServiceError
+from app.settings import SettingsError
+
+app = typer.Typer(
+    name="konstruct",
+    help="The system of record beside AI agents: an audit trail that can't be changed, and a knowledge base.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(server.dev)
+app.command()(server.serve)
+app.command()(database.migrate)
+app.command()(database.maintain)
+app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(tenants.keys, name="keys")
+
+_EXPECTED = (SettingsError, UnsafeDatabase, EmbeddedPostgresError, ServiceError, OSError)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except _EXPECTED as error:
+        _fail(str(error))
+    except SQLAlchemyError as error:
+        _fail(_database_reason(error))
+    except Exception as error:  # noqa: BLE001 - the last resort: a user gets a line, not a traceback
+        _fail(f"unexpected {type(error).__name__}: {error}")
+
+
+def _database_reason(error: SQLAlchemyError) -> str:
+    cause = getattr(error.orig, "__cause__", None) or error.orig if isinstance(error, DBAPIError) else error
+    hint = getattr(cause, "hint", None)
+    reason = str(cause).strip().splitlines()[0]
+    return f"the database refused: {reason}" + (f" ({hint})" if hint else "")
+
+
+def _fail(reason: str) -> NoReturn:
+    print(f"konstruct: {reason}", file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,197 @@
+"""`konstruct serve` for production and `konstruct dev` for a first look."""
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.cli.output import console, print_json
+from app.database.database import Database
+from app.database.embedded import EmbeddedPostgres
+from app.database.migrate import migrate_to_head
+from app.database.readiness import check_before_start
+from app.main import create_app
+from app.observability.logging import configure_logging
+from app.sample_data.demo import Demo, prepare_demo
+from app.settings import DatabaseSettings, LogFormat, ServerSettings, Settings, SettingsError
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Server processes; one a core is a good start.", min=1)] = 1,
+) -> None:
+    """Run the production server. It refuses to start on a database where tenants would not be safe.
+
+    Settings come from the environment (KONSTRUCT_DATABASE_URL at least); the README lists them.
+    """
+    settings = Settings.from_environment()
+    configure_logging(settings.server.log_format, settings.server.log_level)
+    asyncio.run(_check(settings))
+    uvicorn.run(
+        "app.main:app_from_environment",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.server.shutdown_seconds,
+        ws_max_size=settings.limits.request_bytes,
+    )
+
+
+async def _check(settings: Settings) -> None:
+    database = Database(settings.database)
+    try:
+        await check_before_start(database.engine, settings.embeddings.index_dimensions)
+    finally:
+        await database.close()
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Where the database and the demo key are kept.")] = Path(".konstruct"),
+    sample_data: Annotated[
+        bool,
+        typer.Option("--sample-data/--no-sample-data", help="Fill a new demo tenant with two weeks of life."),
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
+) -> None:
+    """Run everything on this machine: an embedded PostgreSQL, a demo tenant with sample data, and the server.
+
+    The data stays in the data folder; run the command again to go on with it.
+    """
+    folder = data_dir.resolve()
+    with _listening(port) as listener, _only_one(folder):
+        postgres = EmbeddedPostgres(folder)
+        _say(as_json, "Starting PostgreSQL ...")
+        postgres.start()
+        try:
+            settings = Settings.from_environment().model_copy(
+                update={
+                    "database": DatabaseSettings(
+                        database_url=postgres.runtime_url, owner_database_url=postgres.owner_url
+                    ),
+                    "server": ServerSettings(graphiql=True, log_format=LogFormat.CONSOLE, log_level="WARNING"),
+                }
+            )
+            configure_logging(settings.server.log_format, settings.server.log_level)
+            demo = asyncio.run(_prepare(postgres, settings, folder, sample_data, as_json))
+            _run_dev_server(settings, listener, lambda: _announce(listener, postgres, demo, as_json))
+        finally:
+            postgres.stop()
+
+
+async def _prepare(
+    postgres: EmbeddedPostgres, settings: Settings, folder: Path, sample_data: bool, as_json: bool
+) -> Demo:
+    await postgres.ensure_roles_and_database()
+    await migrate_to_head(settings)
+    return await prepare_demo(
+        settings, folder / "demo.json", with_sample_data=sample_data, say=lambda text: _say(as_json, text)
+    )
+
+
+def _run_dev_server(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.server.shutdown_seconds,
+        ws_max_size=settings.limits.request_bytes,
+    )
+    _AnnouncingServer(config, announce).run(sockets=[listener])
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Says where it is once it answers."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+
+def _announce(listener: socket.socket, postgres: EmbeddedPostgres, demo: Demo, as_json: bool) -> None:
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if as_json:
+        print_json(
+            {
+                "url": f"{url}/graphql",
+                "graphiql_url": f"{url}/graphiql",
+                "tenant_id": demo.tenant_id,
+                "api_key": demo.api_key,
+                "database_url": postgres.runtime_url.get_secret_value(),
+                "owner_database_url": postgres.owner_url.get_secret_value(),
+                "pid": os.getpid(),
+            }
+        )
+        return
+    print(
+        f"""
+Konstruct is running.
+
+  GraphiQL  {url}/graphiql
+  API       {url}/graphql
+  API key   {demo.api_key}
+  In GraphiQL, put this into the Headers tab:
+            {{"Authorization": "Bearer {demo.api_key}"}}
+
+Try it:
+
+  curl -s {url}/graphql \\
+    -H 'Authorization: Bearer {demo.api_key}' \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"query": "{{ auditEvents(first: 3) {{ nodes {{ createdAt actionType actionName status }} }} }}"}}'
+
+Stop it with Ctrl+C; the data stays.
+""",
+        flush=True,
+    )
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """Hold the port from the start, so that a taken one is known before anything else is done."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise SettingsError(f"port {port} is in use; choose another one with --port") from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep a second `konstruct dev` off the same data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another `konstruct dev` uses {folder}; stop it, or choose another folder with --data-dir"
+            ) from None
+        yield
+
+
+def _say(as_json: bool, text: str) -> None:
+    if not as_json:
+        console.print(text, style="dim")

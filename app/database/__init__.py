@@ -1,0 +1,1 @@
+"""PostgreSQL: the engine, the tenant sessions that are the only door to tenant rows, and its migrations."""

@@ -1,0 +1,63 @@
+"""The connection pool of the runtime role."""
+
+from typing import Any
+
+from sqlalchemy import URL, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from app.settings import DatabaseSettings
+from app.validation import JsonText
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, JsonText):
+        return value
+    raise TypeError(f"JSON columns take JsonText, not {type(value).__name__}; see check_json_object")
+
+
+def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    """Create the pool that requests use. JSON columns read and write `JsonText`, never parsed values."""
+    engine = create_async_engine(
+        url,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_timeout=settings.database_pool_timeout_seconds,
+        json_serializer=_json_text,
+        json_deserializer=JsonText,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "application_name": "konstruct",
+                "statement_timeout": str(int(settings.database_statement_timeout_seconds * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                # JIT compilation costs more than it brings for queries of a few milliseconds.
+                "jit": "off",
+                "TimeZone": "UTC",
+            },
+        },
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+    return engine
+
+
+def create_owner_engine(url: URL) -> AsyncEngine:
+    """Create an engine without a pool, for migrations and the command line."""
+    return create_async_engine(
+        url,
+        poolclass=NullPool,
+        json_serializer=_json_text,
+        json_deserializer=JsonText,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {"application_name": "konstruct-owner", "TimeZone": "UTC"},
+        },
+    )
+
+
+def _refuse_closed_connection(dbapi_connection: Any, _entry: ConnectionPoolEntry, _proxy: object) -> None:
+    # The driver has seen the server close the socket (restart, failover, pg_terminate_backend): the pool then
+    # replaces the connection before a statement is lost on it. It asks memory only, unlike a ping.
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError("closed by the server while idle")

@@ -1,0 +1,57 @@
+"""What the driver reports, as the service errors that callers may see.
+
+Errors are told apart by SQLSTATE, since constraint names do not survive every deployment (Citus reports none).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import ServiceError, Timeout, Unavailable
+
+_QUERY_CANCELED = "57014"
+_LOCK_NOT_AVAILABLE = "55P03"
+
+# Classes of SQLSTATE after which the same request may well succeed: connection failures, resource shortages,
+# operator interventions such as a restart, and serialisation conflicts.
+_TRANSIENT_CLASSES = ("08", "53", "57", "40")
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return the SQLSTATE of a driver error, if it has one."""
+    for candidate in (error, getattr(error, "orig", None)):
+        state = getattr(candidate, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
+def translate(error: SQLAlchemyError | OSError) -> ServiceError | None:
+    """Return the service error for a failure that a caller can do something about, else `None`."""
+    if isinstance(error, PoolTimeout):
+        return Unavailable("all database connections are busy; try again in a moment")
+    if isinstance(error, OSError):
+        return Unavailable("the database can't be reached; try again in a moment")
+    if isinstance(error, IntegrityError):
+        return None
+    state = sqlstate(error)
+    if state in {_QUERY_CANCELED, _LOCK_NOT_AVAILABLE}:
+        return Timeout("the database took too long; ask for less or narrow the filter")
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
+        return Unavailable("the database connection was lost; try again in a moment")
+    return None
+
+
+@contextmanager
+def translated_failures() -> Iterator[None]:
+    """Turn driver failures that callers can act on into service errors; let the others pass."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        service_error = translate(error)
+        if service_error is None:
+            raise
+        raise service_error from error

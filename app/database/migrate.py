@@ -1,0 +1,66 @@
+"""Bring the database to the schema that this version needs."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+import migrations
+from app.database.owner import owner_transaction
+from app.database.passwords import scram_verifier
+from app.database.urls import parse_database_url
+from app.settings import Settings
+
+# Any constant of the product's own; "konstruct" in ASCII, cut to 63 bits.
+MIGRATION_LOCK = 0x6B6F6E7374727563
+
+
+def alembic_config(settings: Settings) -> Config:
+    """Return Alembic's configuration for the packaged revisions."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    configure_from_settings(config, settings)
+    return config
+
+
+def configure_from_settings(config: Config, settings: Settings) -> None:
+    """Hand the revisions what they take from the settings."""
+    config.attributes["embedding_dimensions"] = settings.embeddings.index_dimensions
+    runtime_url = settings.database.database_url
+    if runtime_url is not None:
+        password = parse_database_url(runtime_url, "KONSTRUCT_DATABASE_URL").password
+        if password:
+            config.attributes["runtime_password_verifier"] = scram_verifier(str(password))
+
+
+def head_revision() -> str:
+    """Return the revision that this version of the code is written for."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    head = script.get_current_head()
+    if head is None:
+        raise RuntimeError("the package holds no migrations")
+    return head
+
+
+async def migrate_to_head(settings: Settings) -> tuple[str | None, str]:
+    """Upgrade as the owner, safely beside others that do the same; return the revisions before and after.
+
+    All of it is one transaction: it happens or it does not.
+    """
+    config = alembic_config(settings)
+    async with owner_transaction(settings.database) as connection:
+        before = await connection.run_sync(_current_revision)
+        await connection.run_sync(_upgrade, config)
+    return before, head_revision()
+
+
+def _current_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: Connection, config: Config) -> None:
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,21 @@
+"""Working on the database as the owner of its tables: migrations, tenants, keys, partitions."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.engine import create_owner_engine
+from app.database.urls import parse_database_url
+from app.settings import DatabaseSettings
+
+
+@asynccontextmanager
+async def owner_transaction(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction as the owner; commit on exit, roll back on any error."""
+    engine = create_owner_engine(parse_database_url(settings.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL"))
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()

@@ -1,0 +1,135 @@
+"""Whether the database may be used by this server: a weak role, the right schema, a recent pgvector.
+
+The same checks stop a start (`check_before_start`) and answer /readyz (`find_problems`).
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database.failures import sqlstate
+from app.database.migrate import head_revision
+
+# The first version whose iterative index scans and vacuum of HNSW are free of the known faults.
+MINIMUM_PGVECTOR = (0, 8, 4)
+
+_UNDEFINED_TABLE = "42P01"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+_UNSAFE_ROLE = """
+SELECT current_user::text AS role, r.rolsuper AS is_superuser, r.rolbypassrls AS bypasses_rls,
+    (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
+     WHERE c.relname IN ('tenants', 'api_keys', 'audit_events', 'audit_idempotency_keys', 'kb_documents', 'kb_chunks')
+       AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+       AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned_tables
+FROM pg_roles r WHERE r.rolname = current_user
+"""
+
+_MUTABLE_TRAIL = """
+SELECT has_table_privilege('audit_events', 'UPDATE, DELETE, TRUNCATE')
+    OR has_any_column_privilege('audit_events', 'UPDATE')
+"""
+
+
+# The runtime role may not read partitions; their size it may know.
+_DEFAULT_PARTITION_USED = "SELECT COALESCE(pg_relation_size(to_regclass('audit_events_default')) > 0, false)"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why the server must not (`is_fatal`) or should not run as it is."""
+
+    check: str
+    reason: str
+    is_fatal: bool = True
+
+
+class UnsafeDatabase(Exception):
+    """The server refuses to start on this database; the message says why and what to do."""
+
+
+async def check_before_start(engine: AsyncEngine, dimensions: int) -> None:
+    """Raise `UnsafeDatabase` with the first reason not to start."""
+    try:
+        async with engine.connect() as connection:
+            problems = await find_problems(connection, dimensions)
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise UnsafeDatabase(f"the database can't be reached: {cause}") from error
+    for problem in problems:
+        if problem.is_fatal:
+            raise UnsafeDatabase(problem.reason)
+
+
+async def find_problems(connection: AsyncConnection, dimensions: int) -> list[Problem]:
+    """Return all that is wrong with the database for this server, the worst first."""
+    problems = await _role_problems(connection)
+    revision_problem = await _revision_problem(connection)
+    if revision_problem is not None:
+        return [*problems, revision_problem]
+    if (await connection.execute(text(_MUTABLE_TRAIL))).scalar_one():
+        reason = (
+            "the runtime role may change audit_events, so events would not be immutable;"
+            " revoke its UPDATE, DELETE and TRUNCATE"
+        )
+        problems.append(Problem("role", reason))
+    problems.extend(await _vector_problems(connection, dimensions))
+    if (await connection.execute(text(_DEFAULT_PARTITION_USED))).scalar_one():
+        reason = "events land in the default partition; run `konstruct maintain` to make partitions ahead"
+        problems.append(Problem("default_partition", reason, is_fatal=False))
+    return problems
+
+
+async def _role_problems(connection: AsyncConnection) -> list[Problem]:
+    row = (await connection.execute(text(_UNSAFE_ROLE))).one()
+    remedy = "connect as konstruct_app, which `konstruct migrate` creates"
+    if row.is_superuser:
+        reason = f"the database role {row.role} is a superuser, to whom row level security does not apply; {remedy}"
+    elif row.bypasses_rls:
+        reason = f"the database role {row.role} has BYPASSRLS, so tenants would not be isolated; {remedy}"
+    elif row.owned_tables:
+        reason = (
+            f"the database role {row.role} owns tables ({row.owned_tables}) and could lift their protection; {remedy}"
+        )
+    else:
+        return []
+    return [Problem("role", reason)]
+
+
+async def _revision_problem(connection: AsyncConnection) -> Problem | None:
+    head = head_revision()
+    try:
+        async with connection.begin_nested():
+            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+    except SQLAlchemyError as error:
+        if sqlstate(error) not in {_UNDEFINED_TABLE, _INSUFFICIENT_PRIVILEGE}:
+            raise
+        found = None
+    if found == head:
+        return None
+    is_newer = found is not None and found > head
+    remedy = "upgrade this server" if is_newer else "run `konstruct migrate`"
+    return Problem("migrations", f"the database is at revision {found or 'none'}, this server needs {head}; {remedy}")
+
+
+async def _vector_problems(connection: AsyncConnection, dimensions: int) -> list[Problem]:
+    version = (
+        await connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    ).scalar_one_or_none()
+    minimum = ".".join(map(str, MINIMUM_PGVECTOR))
+    if version is None or tuple(int(part) for part in version.split(".")[:3]) < MINIMUM_PGVECTOR:
+        return [Problem("pgvector", f"pgvector {version or 'is missing'}; {minimum} or later is needed")]
+    stored = (
+        await connection.execute(
+            text("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'kb_chunks'::regclass AND attname = 'embedding'")
+        )
+    ).scalar_one()
+    if stored != dimensions:
+        reason = (
+            f"the index holds vectors of {stored} dimensions, the configured embedding provider makes {dimensions};"
+            " set KONSTRUCT_EMBEDDINGS and KONSTRUCT_EMBEDDINGS_DIMENSIONS as they were when the database was migrated"
+        )
+        return [Problem("embedding_dimensions", reason)]
+    return []

@@ -1,0 +1,177 @@
+"""Taking documents in: check, skip what has not changed, cut, embed, and then replace in one short transaction.
+
+Nothing is written before every vector is there, so a failing provider leaves nothing behind; chunks are replaced in
+the transaction that moves the document's version on, so a reader sees the old passages or the new, never a mixture.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from app.database.database import Database
+from app.database.session import session_tenant
+from app.database.tenant_owned import TenantId
+from app.embeddings import EmbeddingProvider, Vector
+from app.embeddings.vector import check_vector
+from app.errors import DocumentNotFound, UserMistake, VersionConflict
+from app.kb.chunking import chunk_text
+from app.kb.documents import CheckedDocument, DocumentInput, check_document
+from app.models import KBChunk, KnowledgeBaseDocument
+from app.settings import Limits
+from app.validation import JsonText
+
+# Rows an INSERT: seven parameters each, far below the protocol's 32,767.
+_ROWS_PER_INSERT = 500
+
+
+class IngestOutcome(StrEnum):
+    """What became of a document that was sent in."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    UNCHANGED = "UNCHANGED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """The outcome for one document: the stored document, or the mistake for which it was rejected."""
+
+    outcome: IngestOutcome
+    document: KnowledgeBaseDocument | None = None
+    mistake: UserMistake | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    content: str
+    metadata: JsonText
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentIngester:
+    """Takes a tenant's documents in, one transaction each."""
+
+    database: Database
+    provider: EmbeddingProvider
+    limits: Limits
+
+    async def ingest(self, tenant_id: TenantId, document: DocumentInput) -> IngestResult:
+        """Create or update one document. Expected mistakes are in the result; nothing is then stored."""
+        try:
+            checked = check_document(document, self.limits, self.provider.dimensions)
+            async with self.database.tenant_session(tenant_id) as session:
+                stored = await _find_stored(session, document.external_id)
+            if (unchanged := _unchanged(checked, stored)) is not None:
+                return unchanged
+            passages = await self._embed(checked)
+            async with self.database.tenant_session(tenant_id) as session:
+                return await _write(session, checked, passages)
+        except UserMistake as mistake:
+            return IngestResult(IngestOutcome.REJECTED, mistake=mistake)
+
+    async def _embed(self, checked: CheckedDocument) -> list[_Passage]:
+        source = checked.source
+        if source.text is not None:
+            # In a thread: cutting a large document must not hold up the other requests.
+            contents = await asyncio.to_thread(chunk_text, source.text, checked.mime_type)
+            metadata: Sequence[JsonText] = [JsonText("{}")] * len(contents)
+            given: Sequence[Sequence[float] | None] = [None] * len(contents)
+        else:
+            chunks = source.chunks or ()
+            contents = [chunk.content for chunk in chunks]
+            metadata = checked.chunk_metadata
+            given = [chunk.embedding for chunk in chunks]
+        missing = [content for content, embedding in zip(contents, given, strict=True) if embedding is None]
+        computed = iter(await self.provider.embed(missing))
+        vectors = [
+            next(computed) if embedding is None else check_vector((), embedding, self.provider.dimensions)
+            for embedding in given
+        ]
+        return [_Passage(*parts) for parts in zip(contents, metadata, vectors, strict=True)]
+
+
+async def _find_stored(session: AsyncSession, external_id: str) -> KnowledgeBaseDocument | None:
+    query = select(KnowledgeBaseDocument).where(KnowledgeBaseDocument.external_id == external_id)
+    return (await session.scalars(query)).one_or_none()
+
+
+def _unchanged(checked: CheckedDocument, stored: KnowledgeBaseDocument | None) -> IngestResult | None:
+    """Check the expected version, and return the result if nothing is to be done."""
+    expected = checked.source.expected_version
+    if expected is not None:
+        current = 0 if stored is None else stored.version
+        if expected != current:
+            if stored is None:
+                raise DocumentNotFound(("expected_version",), "there is no such document; leave expectedVersion out")
+            raise VersionConflict(
+                ("expected_version",), f"the document is at version {current}, not {expected}; read it again"
+            )
+    if stored is not None and stored.content_hash == checked.content_hash:
+        return IngestResult(IngestOutcome.UNCHANGED, stored)
+    return None
+
+
+async def _write(session: AsyncSession, checked: CheckedDocument, passages: Sequence[_Passage]) -> IngestResult:
+    values = {
+        "title": checked.source.title,
+        "source_uri": checked.source.source_uri,
+        "mime_type": checked.mime_type.value,
+        "document_metadata": checked.metadata,
+        "content_hash": checked.content_hash,
+        "chunk_count": len(passages),
+    }
+    tenant_id = session_tenant(session)
+    key = {"tenant_id": tenant_id, "external_id": checked.source.external_id}
+    if checked.source.expected_version is None:
+        # Two first ingests of one key at the same moment: one inserts, the other waits here and then updates.
+        create = upsert(KnowledgeBaseDocument).values(**key, **values, id=uuid7(), version=1)
+        created = await session.scalars(create.on_conflict_do_nothing().returning(KnowledgeBaseDocument))
+        document = created.one_or_none()
+        if document is not None:
+            await _insert_passages(session, tenant_id, document.id, passages)
+            return IngestResult(IngestOutcome.CREATED, document)
+    locked = select(KnowledgeBaseDocument).where(KnowledgeBaseDocument.external_id == checked.source.external_id)
+    stored = (await session.scalars(locked.with_for_update())).one_or_none()
+    if (unchanged := _unchanged(checked, stored)) is not None:
+        return unchanged
+    if stored is None:
+        raise DocumentNotFound(("external_id",), "the document was deleted meanwhile; send it again")
+    await session.execute(delete(KBChunk).where(KBChunk.document_id == stored.id))
+    change = (
+        update(KnowledgeBaseDocument)
+        .where(KnowledgeBaseDocument.id == stored.id)
+        .values(**values, version=KnowledgeBaseDocument.version + 1, updated_at=func.now())
+        .returning(KnowledgeBaseDocument)
+        .execution_options(populate_existing=True)
+    )
+    document = (await session.scalars(change)).one()
+    await _insert_passages(session, tenant_id, document.id, passages)
+    return IngestResult(IngestOutcome.UPDATED, document)
+
+
+async def _insert_passages(
+    session: AsyncSession, tenant_id: TenantId, document_id: UUID, passages: Sequence[_Passage]
+) -> None:
+    for start in range(0, len(passages), _ROWS_PER_INSERT):
+        rows = [
+            {
+                "tenant_id": tenant_id,
+                "id": uuid7(),
+                "document_id": document_id,
+                "chunk_index": start + offset,
+                "content": passage.content,
+                "chunk_metadata": passage.metadata,
+                "embedding": passage.vector,
+            }
+            for offset, passage in enumerate(passages[start : start + _ROWS_PER_INSERT])
+        ]
+        await session.execute(insert(KBChunk).values(rows))

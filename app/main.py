@@ -1,0 +1,91 @@
+"""The composition root: builds the parts, wires them together and mounts the routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from app.auth.api_keys import ApiKeyAuthenticator
+from app.auth.backend import Authenticator
+from app.database.database import Database
+from app.database.readiness import check_before_start
+from app.embeddings import create_provider
+from app.kb.ingest import DocumentIngester
+from app.observability.logging import configure_logging
+from app.observability.metrics import Metrics
+from app.settings import Settings
+from app.web.health import health_routes
+from app.web.middleware import RequestMiddleware
+from graphql_schema.context import Services
+from graphql_schema.endpoint import GraphQLEndpoint
+from graphql_schema.graphiql import graphiql_page
+from graphql_schema.schema import create_schema
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the ASGI application. Its start fails with `UnsafeDatabase` when the database may not be used."""
+    server = settings.server
+    metrics = Metrics()
+    database = Database(settings.database)
+    metrics.watch_pool(database.engine)
+    embeddings = create_provider(settings.embeddings)
+    services = Services(
+        database=database,
+        authenticator=Authenticator(ApiKeyAuthenticator(database.engine, cache_seconds=server.api_key_cache_seconds)),
+        embeddings=embeddings,
+        ingester=DocumentIngester(database, embeddings, settings.limits),
+        metrics=metrics,
+        limits=settings.limits,
+    )
+    endpoint = GraphQLEndpoint(
+        create_schema(introspection=server.graphiql),
+        services,
+        allow_anonymous=server.graphiql,
+        allowed_origins=server.cors_origins,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await check_before_start(database.engine, embeddings.dimensions)
+        try:
+            yield
+        finally:
+            await embeddings.close()
+            await database.close()
+
+    routes: list[BaseRoute] = [
+        Route("/graphql", endpoint),
+        WebSocketRoute("/graphql", endpoint),
+        *health_routes(database, metrics, embeddings.dimensions),
+    ]
+    if server.graphiql:
+        page = graphiql_page()
+
+        async def graphiql(_request: Request) -> Response:
+            return HTMLResponse(page)
+
+        routes.append(Route("/graphiql", graphiql))
+    middleware = [Middleware(RequestMiddleware, metrics=metrics)]
+    if server.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=server.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+                expose_headers=["X-Request-Id"],
+            )
+        )
+    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+
+
+def app_from_environment() -> Starlette:
+    """Build the application in a server process, as uvicorn calls it."""
+    settings = Settings.from_environment()
+    configure_logging(settings.server.log_format, settings.server.log_level)
+    return create_app(settings)

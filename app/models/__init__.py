@@ -1,0 +1,17 @@
+"""The shared ORM: tables only, no behaviour."""
+
+from app.models.api_key import ApiKey
+from app.models.audit_event import AuditEvent, AuditIdempotencyKey
+from app.models.base import Base
+from app.models.kb import KBChunk, KnowledgeBaseDocument
+from app.models.tenant import Tenant
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "AuditIdempotencyKey",
+    "Base",
+    "KBChunk",
+    "KnowledgeBaseDocument",
+    "Tenant",
+]

@@ -1,0 +1,102 @@
+"""The audit trail: one insert-only row an event, and the keys that make a retried insert harmless."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
+
+from app.database.tenant_owned import TenantOwned
+from app.models.base import Base, Name
+from app.validation import JsonText
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "xid8"
+
+
+class AuditEvent(TenantOwned, Base):
+    """What an agent did, as it was acknowledged. The database refuses UPDATE, DELETE and TRUNCATE to everyone.
+
+    Partitioned by month on `created_at`. Columns that the runtime role may not set (created_at, xid) have server
+    defaults only, so that an event can't be backdated.
+    """
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+        CheckConstraint("action_type IN ('llm_call', 'tool_invocation', 'escalation')", name="action_type"),
+        CheckConstraint("status IN ('succeeded', 'failed', 'denied', 'pending')", name="status"),
+        CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata"),
+        CheckConstraint("latency_ms >= 0", name="latency_ms"),
+        CheckConstraint("input_tokens >= 0", name="input_tokens"),
+        CheckConstraint("output_tokens >= 0", name="output_tokens"),
+        CheckConstraint("cost_usd >= 0", name="cost_usd"),
+        Index("audit_events_id_idx", "tenant_id", "id"),
+        Index("audit_events_action_type_idx", "tenant_id", "action_type", "created_at", "id"),
+        Index("audit_events_agent_id_idx", "tenant_id", "agent_id", "created_at", "id"),
+        Index(
+            "audit_events_trace_id_idx",
+            "tenant_id",
+            "trace_id",
+            postgresql_where=text("trace_id IS NOT NULL"),
+        ),
+        Index(
+            "audit_events_session_id_idx",
+            "tenant_id",
+            "session_id",
+            postgresql_where=text("session_id IS NOT NULL"),
+        ),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+
+    created_at: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID | None]
+    user_id: Mapped[Name | None]
+    action_type: Mapped[Name]
+    action_name: Mapped[Name | None]
+    status: Mapped[Name]
+    error: Mapped[str | None]
+    input_summary: Mapped[str | None]
+    output_summary: Mapped[str | None]
+    latency_ms: Mapped[int | None]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    cost_usd: Mapped[Decimal | None]
+    # SQLAlchemy reserves the attribute name `metadata`.
+    event_metadata: Mapped[JsonText] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    occurred_at: Mapped[datetime | None]
+    session_id: Mapped[Name | None]
+    trace_id: Mapped[Name | None]
+    parent_event_id: Mapped[UUID | None]
+    submitted_by: Mapped[Name]
+    # 32 random bytes that salt the commitment to personal content in the tamper-evident log.
+    content_salt: Mapped[bytes | None]
+    # The inserting transaction, from which the log's sealer reads in a commit-safe order.
+    xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
+
+
+class AuditIdempotencyKey(TenantOwned, Base):
+    """A client's key for one event, kept for ever, so that a retry finds the first event again."""
+
+    __tablename__ = "audit_idempotency_keys"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+        CheckConstraint("octet_length(body_hash) = 32", name="body_hash"),
+    )
+
+    key: Mapped[Name] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID]
+    # Equal to the event's own created_at: both are the time of the one transaction that wrote them.
+    event_created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    body_hash: Mapped[bytes]

@@ -1,0 +1,61 @@
+"""The knowledge base: documents, and the embedded chunks that searches find."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.tenant_owned import TenantOwned
+from app.models.base import Base, Name
+from app.validation import JsonText
+
+
+class KnowledgeBaseDocument(TenantOwned, Base):
+    """One document under the client's own stable key (`external_id`)."""
+
+    __tablename__ = "kb_documents"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+        UniqueConstraint("tenant_id", "external_id", name="kb_documents_external_id_key"),
+        CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata"),
+        CheckConstraint("version >= 1", name="version"),
+        Index("kb_documents_created_at_idx", "tenant_id", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    external_id: Mapped[Name]
+    title: Mapped[str]
+    source_uri: Mapped[str | None]
+    mime_type: Mapped[Name]
+    document_metadata: Mapped[JsonText] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    version: Mapped[int]
+    # SHA-256 in hexadecimal of all that the client sent; equal content is not embedded again.
+    content_hash: Mapped[Name]
+    chunk_count: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class KBChunk(TenantOwned, Base):
+    """A passage of a document with its embedding (unit length, or all zeros when the text says nothing)."""
+
+    __tablename__ = "kb_chunks"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "document_id"], ["kb_documents.tenant_id", "kb_documents.id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("tenant_id", "document_id", "chunk_index", name="kb_chunks_chunk_index_key"),
+        CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata"),
+        CheckConstraint("chunk_index >= 0", name="chunk_index"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    document_id: Mapped[UUID]
+    chunk_index: Mapped[int]
+    content: Mapped[str]
+    chunk_metadata: Mapped[JsonText] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    # The number of dimensions is the database's own: migration 003 fixes it.
+    embedding: Mapped[list[float]] = mapped_column(Vector())

@@ -1,0 +1,57 @@
+"""Prometheus metrics. Units are in the names; no label carries a tenant."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The server's own metrics, in a registry of their own (one a process)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "konstruct_http_requests_total",
+            "HTTP requests answered.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "konstruct_http_request_duration_seconds",
+            "Time from request to answer.",
+            ["route"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "konstruct_graphql_errors_total",
+            "GraphQL errors sent to clients.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "konstruct_audit_events_total", "Audit events by outcome.", ["outcome"], registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "konstruct_http_requests_in_flight", "HTTP requests being answered.", registry=self.registry
+        )
+
+    def watch_pool(self, engine: AsyncEngine) -> None:
+        """Expose how many database connections are in use."""
+        pool = engine.pool
+        if not isinstance(pool, QueuePool):
+            raise TypeError("only a queue pool counts its connections")
+        in_use = Gauge(
+            "konstruct_database_connections_in_use",
+            "Database connections checked out.",
+            registry=self.registry,
+        )
+        in_use.set_function(pool.checkedout)
+        size = Gauge("konstruct_database_pool_size", "Database connections at most.", registry=self.registry)
+        size.set_function(pool.size)
+
+    def render(self) -> bytes:
+        """Return the text that Prometheus scrapes."""
+        return generate_latest(self.registry)

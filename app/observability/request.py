@@ -1,0 +1,36 @@
+"""What is known of the request in progress.
+
+One mutable object in the ASGI scope, filled in by whoever learns something: context variables set inside a resolver
+would be lost to the middleware as soon as two root fields run concurrently.
+"""
+
+import secrets
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_SCOPE_KEY = "konstruct.request"
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """Becomes one log line when the request ends."""
+
+    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    tenant_id: str | None = None
+    subject: str | None = None
+    operation: str | None = None
+    error_codes: list[str] = field(default_factory=list)
+
+
+def start_record(scope: MutableMapping[str, Any], request_id: str | None) -> RequestRecord:
+    """Begin the record of a request."""
+    record = RequestRecord() if request_id is None else RequestRecord(request_id)
+    scope[_SCOPE_KEY] = record
+    return record
+
+
+def current_record(scope: MutableMapping[str, Any]) -> RequestRecord:
+    """Return the record of the request; a new one where no middleware began it."""
+    record: RequestRecord = scope.setdefault(_SCOPE_KEY, RequestRecord())
+    return record

@@ -1,0 +1,158 @@
+"""Keyset pages: forwards and backwards through a list in a total order, without counting and without offsets.
+
+A cursor names a row's place, not its number: rows that arrive meanwhile shift nothing, and the hundredth page costs
+what the first one costs. It also carries a fingerprint of the list, filter and order that made it, so that it can't
+silently continue another list.
+"""
+
+import base64
+import binascii
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.errors import CursorMismatch, InvalidInput
+
+DEFAULT_PAGE_SIZE = 50
+
+_FORMAT = struct.Struct(">B8sq16s")
+_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ENCODED_LENGTH = 44
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A row's place in its list: the ordering number (a time in microseconds, or an index), then the row's id."""
+
+    key: int
+    id: UUID
+
+    @classmethod
+    def at_time(cls, instant: datetime, row_id: UUID) -> "Position":
+        """Return the place of a row in a list that is ordered by time."""
+        return cls((instant - _EPOCH) // timedelta(microseconds=1), row_id)
+
+    @property
+    def time(self) -> datetime:
+        """The ordering time."""
+        return _EPOCH + timedelta(microseconds=self.key)
+
+
+def fingerprint(*parts: object) -> bytes:
+    """Return 8 bytes that stand for a list, its filter and its order; `parts` must have a stable `repr`."""
+    return hashlib.sha256(repr(parts).encode()).digest()[:8]
+
+
+def encode_cursor(position: Position, list_fingerprint: bytes) -> str:
+    """Write a cursor: 44 characters of base64url."""
+    packed = _FORMAT.pack(_VERSION, list_fingerprint, position.key, position.id.bytes)
+    return base64.urlsafe_b64encode(packed).decode()
+
+
+def decode_cursor(argument: str, cursor: str, list_fingerprint: bytes) -> Position:
+    """Read a cursor; raise `InvalidInput` when it is not one, `CursorMismatch` when it is of another list."""
+    malformed = InvalidInput((argument,), "is not a cursor of this API; pass endCursor or startCursor unchanged")
+    if len(cursor) != _ENCODED_LENGTH:
+        raise malformed
+    try:
+        packed = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+        version, found, key, row_id = _FORMAT.unpack(packed)
+        position = Position(key, UUID(bytes=row_id))
+        _ = position.time
+    except (ValueError, binascii.Error, struct.error, OverflowError):
+        raise malformed from None
+    if version != _VERSION:
+        raise malformed
+    if found != list_fingerprint:
+        raise CursorMismatch((argument,), "belongs to another list, filter or order; start again without it")
+    return position
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page is wanted: the first so many after a cursor, or the last so many before one."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether the page is counted from the end of the range."""
+        return self.last is not None
+
+    def size(self, max_page_size: int) -> int:
+        """Return how many rows are wanted; raise `InvalidInput` when that is impossible or too many."""
+        if self.first is not None and self.last is not None:
+            raise InvalidInput(("last",), "can't be combined with first; pass one of the two")
+        name, wanted = ("last", self.last) if self.last is not None else ("first", self.first)
+        if wanted is None:
+            return min(DEFAULT_PAGE_SIZE, max_page_size)
+        if not 0 <= wanted <= max_page_size:
+            raise InvalidInput((name,), f"must be between 0 and {max_page_size}, got {wanted}")
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of rows, in the list's order."""
+
+    items: Sequence[T]
+    has_next: bool
+    has_previous: bool
+    cursor_of: Callable[[T], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset(Generic[T]):
+    """The total order of one list: a number or time column, then the id, both ascending or both descending."""
+
+    key: InstrumentedAttribute[Any]
+    id: InstrumentedAttribute[UUID]
+    position_of: Callable[[T], Position]
+    key_from: Callable[[Position], object]
+    descending: bool
+    list_fingerprint: bytes
+
+    def plan(self, query: Select[Any], page: PageRequest, max_page_size: int) -> tuple[Select[Any], int]:
+        """Return the query for the page and one row more, and the page's size."""
+        size = page.size(max_page_size)
+        after = None if page.after is None else decode_cursor("after", page.after, self.list_fingerprint)
+        before = None if page.before is None else decode_cursor("before", page.before, self.list_fingerprint)
+        if after is not None:
+            query = query.where(self._beyond(after, downwards=self.descending))
+        if before is not None:
+            query = query.where(self._beyond(before, downwards=not self.descending))
+        downwards = self.descending != page.is_backward
+        columns = (self.key, self.id)
+        order = [column.desc() if downwards else column.asc() for column in columns]
+        return query.order_by(*order).limit(size + 1), size
+
+    def page(self, rows: Sequence[T], page: PageRequest, size: int) -> Page[T]:
+        """Build the page from the rows that the planned query returned."""
+        has_more = len(rows) > size
+        items = list(rows[:size])
+        if page.is_backward:
+            items.reverse()
+        return Page(
+            items=items,
+            has_next=page.before is not None if page.is_backward else has_more,
+            has_previous=has_more if page.is_backward else page.after is not None,
+            cursor_of=lambda row: encode_cursor(self.position_of(row), self.list_fingerprint),
+        )
+
+    def _beyond(self, position: Position, *, downwards: bool) -> ColumnElement[bool]:
+        here = tuple_(self.key, self.id)
+        there = tuple_(self.key_from(position), position.id)
+        return here < there if downwards else here > there

@@ -1,0 +1,1 @@
+"""GraphQL in, service calls out: an adapter without SQL, models or environment."""

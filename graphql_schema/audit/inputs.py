@@ -1,0 +1,280 @@
+"""What clients send to log events and to filter them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Optional
+from uuid import UUID
+
+import strawberry
+
+from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
+from app.audit.query import AuditEventFilter
+from app.errors import InvalidInput, UserMistake
+from app.filters import StringFilter
+from graphql_schema.audit.enums import (
+    ActionType,
+    AuditEventOrderField,
+    EscalationTarget,
+    EventStatus,
+    OrderDirection,
+)
+from graphql_schema.filters import (
+    DateTimeFilterInput,
+    DecimalFilterInput,
+    IdFilterInput,
+    IntFilterInput,
+    StringFilterInput,
+    UuidFilterInput,
+    converted,
+)
+from graphql_schema.scalars import Json
+
+_AGENT_ID = "The agent that acted. May be left out when the credential is bound to one agent, and must match it then."
+_USER_ID = "The person on whose behalf the agent acted, at most 512 bytes."
+_SESSION_ID = "The conversation or session the action belongs to, at most 512 bytes."
+_TRACE_ID = "The run of the agent that the action belongs to, at most 512 bytes."
+_PARENT = "The event that led to this one. It need not be recorded yet."
+_KEY = (
+    "Makes a retry harmless: unique in the tenant, for ever. The same key with the same body returns the first event"
+    " (DUPLICATE), with another body it is an IDEMPOTENCY_CONFLICT."
+)
+_STATUS = "How the action ended, as far as it has."
+_ERROR = "What went wrong, at most 16 KiB."
+_OCCURRED = "When the action happened, by your clock. The trail keeps its own time as well, which can't be set."
+_LATENCY = "How long the action took, in milliseconds, 0 to 2147483647."
+_METADATA = "Free-form details: a JSON object of at most 64 KiB and 16 levels."
+_INPUT = "What went into the action, in short, at most 16 KiB."
+_OUTPUT = "What came out of the action, in short, at most 16 KiB."
+
+
+@strawberry.input(description="A call of a language model.")
+class LogLlmCallInput:
+    """Input of `logLlmCall`."""
+
+    model: str = strawberry.field(description="The model's name, such as `gpt-4o`.")
+    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
+    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
+    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
+    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
+    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
+    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
+    status: EventStatus = strawberry.field(default=EventStatus.SUCCEEDED, description=_STATUS)
+    error: str | None = strawberry.field(default=None, description=_ERROR)
+    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
+    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
+    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
+    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
+    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
+    input_tokens: int | None = strawberry.field(default=None, description="Tokens that the model read.")
+    output_tokens: int | None = strawberry.field(default=None, description="Tokens that the model wrote.")
+    cost_usd: Decimal | None = strawberry.field(
+        default=None, description="What the call cost, in US dollars, with at most 12 decimal places."
+    )
+
+    def to_event(self) -> LlmCall:
+        """Build the event; raises `InvalidInput`."""
+        return LlmCall(
+            model=self.model,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost_usd=self.cost_usd,
+            **_common(self),
+        )
+
+
+@strawberry.input(description="An invocation of a tool.")
+class LogToolCallInput:
+    """Input of `logToolCall`."""
+
+    tool_name: str = strawberry.field(description="The tool's name, such as `issue_refund`.")
+    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
+    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
+    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
+    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
+    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
+    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
+    status: EventStatus = strawberry.field(default=EventStatus.SUCCEEDED, description=_STATUS)
+    error: str | None = strawberry.field(default=None, description=_ERROR)
+    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
+    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
+    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
+    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
+    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
+
+    def to_event(self) -> ToolCall:
+        """Build the event; raises `InvalidInput`."""
+        return ToolCall(tool_name=self.tool_name, **_common(self))
+
+
+@strawberry.input(description="A hand-over to a person, another agent or a queue.")
+class LogEscalationInput:
+    """Input of `logEscalation`."""
+
+    target: EscalationTarget = strawberry.field(description="Who takes over.")
+    reason: str = strawberry.field(description="Why the agent hands over, at most 16 KiB; kept as `metadata.reason`.")
+    target_id: str | None = strawberry.field(
+        default=None,
+        description="Which person, agent or queue, at most 512 bytes; kept as `metadata.targetId`.",
+    )
+    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
+    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
+    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
+    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
+    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
+    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
+    status: EventStatus = strawberry.field(default=EventStatus.PENDING, description=_STATUS)
+    error: str | None = strawberry.field(default=None, description=_ERROR)
+    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
+    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
+    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
+    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
+    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
+
+    def to_event(self) -> Escalation:
+        """Build the event; raises `InvalidInput`."""
+        return Escalation(target=self.target, target_id=self.target_id, reason=self.reason, **_common(self))
+
+
+def _common(sent: LogLlmCallInput | LogToolCallInput | LogEscalationInput) -> dict[str, Any]:
+    return {
+        "agent_id": sent.agent_id,
+        "user_id": sent.user_id,
+        "session_id": sent.session_id,
+        "trace_id": sent.trace_id,
+        "parent_event_id": sent.parent_event_id,
+        "idempotency_key": sent.idempotency_key,
+        "status": sent.status,
+        "error": sent.error,
+        "occurred_at": sent.occurred_at,
+        "latency_ms": sent.latency_ms,
+        "metadata": {} if sent.metadata is None else sent.metadata,
+        "input_summary": sent.input_summary,
+        "output_summary": sent.output_summary,
+    }
+
+
+@strawberry.input(description="One event of a batch, of exactly one kind.", one_of=True)
+class AuditEventInput:
+    """Input of one item of `logEvents`."""
+
+    llm_call: strawberry.Maybe[LogLlmCallInput] = strawberry.field(description="A call of a language model.")
+    tool_call: strawberry.Maybe[LogToolCallInput] = strawberry.field(description="An invocation of a tool.")
+    escalation: strawberry.Maybe[LogEscalationInput] = strawberry.field(
+        description="A hand-over to a person, another agent or a queue."
+    )
+
+    def to_event(self) -> AuditEventValue | UserMistake:
+        """Build the event, or return the mistake in its place, so that it is rejected alone."""
+        sent = self.llm_call or self.tool_call or self.escalation
+        if sent is None:
+            return InvalidInput((), "pass exactly one of llmCall, toolCall and escalation")
+        try:
+            return sent.value.to_event()
+        except UserMistake as mistake:
+            return mistake
+
+
+@strawberry.input(description="Up to 1,000 events at once.")
+class LogEventsInput:
+    """Input of `logEvents`."""
+
+    events: list[AuditEventInput] = strawberry.field(description="The events, 1 to 1,000.")
+    atomic: bool | None = strawberry.field(
+        default=False,
+        description="True: all or none are recorded. False: each event has its own outcome and good ones are recorded.",
+    )
+
+
+@strawberry.input(name="AuditActionTypeFilter", description="Conditions on the kind of action.")
+class AuditActionTypeFilterInput:
+    """Operators on the action type."""
+
+    eq: ActionType | None = strawberry.field(default=None, description="Exactly this kind.")
+    in_: list[ActionType] | None = strawberry.field(
+        name="in", default=None, description="One of these kinds; an empty list matches nothing."
+    )
+
+
+@strawberry.input(name="AuditEventStatusFilter", description="Conditions on how an action ended.")
+class AuditEventStatusFilterInput:
+    """Operators on the status."""
+
+    eq: EventStatus | None = strawberry.field(default=None, description="Exactly this status.")
+    in_: list[EventStatus] | None = strawberry.field(
+        name="in", default=None, description="One of these statuses; an empty list matches nothing."
+    )
+
+
+@strawberry.input(
+    name="AuditEventFilter",
+    description=(
+        "Which events are wanted. All conditions given must hold; `{}` matches every event; null is as if left out."
+    ),
+)
+class AuditEventFilterInput:
+    """The one filter of all audit queries."""
+
+    id: IdFilterInput | None = strawberry.field(default=None, description="The event's own id.")
+    agent_id: UuidFilterInput | None = strawberry.field(default=None, description="The agent that acted.")
+    user_id: StringFilterInput | None = strawberry.field(default=None, description="The person it acted for.")
+    action_type: AuditActionTypeFilterInput | None = strawberry.field(default=None, description="The kind of action.")
+    action_name: StringFilterInput | None = strawberry.field(
+        default=None, description="The model, the tool, or the escalation's target."
+    )
+    status: AuditEventStatusFilterInput | None = strawberry.field(default=None, description="How the action ended.")
+    session_id: StringFilterInput | None = strawberry.field(default=None, description="The conversation or session.")
+    trace_id: StringFilterInput | None = strawberry.field(default=None, description="The run of the agent.")
+    created_at: DateTimeFilterInput | None = strawberry.field(
+        default=None, description="When the trail recorded the event."
+    )
+    latency_ms: IntFilterInput | None = strawberry.field(default=None, description="How long the action took, in ms.")
+    cost_usd: DecimalFilterInput | None = strawberry.field(
+        default=None, description="What the action cost, in US dollars."
+    )
+    and_: list["AuditEventFilterInput"] | None = strawberry.field(
+        name="and", default=None, description="All of these must hold; at most 3 levels deep."
+    )
+    or_: list["AuditEventFilterInput"] | None = strawberry.field(
+        name="or", default=None, description="At least one of these must hold; an empty list matches nothing."
+    )
+    not_: Optional["AuditEventFilterInput"] = strawberry.field(
+        name="not", default=None, description="This must not hold. Exactly the events that it does not match."
+    )
+
+    def to_filter(self) -> AuditEventFilter:
+        """Convert to the service's filter."""
+        return AuditEventFilter(
+            id=converted(self.id),
+            agent_id=converted(self.agent_id),
+            user_id=converted(self.user_id),
+            action_type=_enum_filter(self.action_type),
+            action_name=converted(self.action_name),
+            status=_enum_filter(self.status),
+            session_id=converted(self.session_id),
+            trace_id=converted(self.trace_id),
+            created_at=converted(self.created_at),
+            latency_ms=converted(self.latency_ms),
+            cost_usd=converted(self.cost_usd),
+            and_=None if self.and_ is None else [branch.to_filter() for branch in self.and_],
+            or_=None if self.or_ is None else [branch.to_filter() for branch in self.or_],
+            not_=converted(self.not_),
+        )
+
+
+def _enum_filter(
+    given: AuditActionTypeFilterInput | AuditEventStatusFilterInput | None,
+) -> StringFilter | None:
+    if given is None:
+        return None
+    return StringFilter(
+        eq=None if given.eq is None else given.eq.value,
+        in_=None if given.in_ is None else tuple(item.value for item in given.in_),
+    )
+
+
+@strawberry.input(description="The order of a list of events.")
+class AuditEventOrder:
+    """Input of `orderBy`."""
+
+    field: AuditEventOrderField = strawberry.field(description="What to order by.")
+    direction: OrderDirection = strawberry.field(description="Which way.")

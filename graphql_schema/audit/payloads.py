@@ -1,0 +1,72 @@
+"""What the log mutations answer."""
+
+from typing import Self
+
+import strawberry
+
+from app.audit.append import LogResult
+from graphql_schema.audit.enums import LogOutcome
+from graphql_schema.audit.types import AuditEvent
+from graphql_schema.user_errors import UserError, log_errors
+
+
+@strawberry.type(description="What became of the event.")
+class LogEventPayload:
+    """Answer of the three single log mutations."""
+
+    event: AuditEvent | None = strawberry.field(
+        description="The recorded event, or the first one when it is a duplicate; null when it was rejected."
+    )
+    outcome: LogOutcome = strawberry.field(description="Whether it was recorded.")
+    user_errors: list[UserError] = strawberry.field(description="Why it was rejected; empty when it was not.")
+
+    @classmethod
+    def from_result(cls, result: LogResult) -> Self:
+        """Show the outcome."""
+        return cls(event=_event(result), outcome=result.outcome, user_errors=log_errors(result))
+
+
+@strawberry.type(description="What became of one event of a batch.")
+class LogEventResult:
+    """One item of the answer of `logEvents`."""
+
+    event: AuditEvent | None = strawberry.field(
+        description="The recorded event, or the first one when it is a duplicate; null when it was rejected."
+    )
+    outcome: LogOutcome = strawberry.field(description="Whether it was recorded.")
+    user_errors: list[UserError] = strawberry.field(description="Why it was rejected; empty when it was not.")
+
+
+@strawberry.type(description="What became of the events of a batch.")
+class LogEventsPayload:
+    """Answer of `logEvents`."""
+
+    results: list[LogEventResult] = strawberry.field(description="One result an event, in the order they were sent.")
+    recorded_count: int = strawberry.field(description="How many events are new in the trail.")
+    duplicate_count: int = strawberry.field(description="How many were recorded before.")
+    rejected_count: int = strawberry.field(description="How many were not recorded.")
+    user_errors: list[UserError] = strawberry.field(
+        description="The mistakes of all items, each with its index, and of the batch as a whole."
+    )
+
+    @classmethod
+    def from_results(cls, results: list[LogResult]) -> Self:
+        """Show the outcomes."""
+        items = [
+            LogEventResult(event=_event(result), outcome=result.outcome, user_errors=log_errors(result, index))
+            for index, result in enumerate(results)
+        ]
+        outcomes = [result.outcome for result in results]
+        return cls(
+            results=items,
+            recorded_count=outcomes.count(LogOutcome.RECORDED),
+            duplicate_count=outcomes.count(LogOutcome.DUPLICATE),
+            rejected_count=outcomes.count(LogOutcome.REJECTED),
+            user_errors=[error for item in items for error in item.user_errors],
+        )
+
+
+def _event(result: LogResult) -> AuditEvent | None:
+    if result.event is None or result.outcome is LogOutcome.REJECTED:
+        return None
+    return AuditEvent.from_model(result.event)

@@ -1,0 +1,125 @@
+"""Audit events and their pages, as clients read them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Optional, Self
+from uuid import UUID
+
+import strawberry
+
+from app.audit.query import AuditEventFilter, count_events
+from app.pagination import Page
+from graphql_schema.audit.enums import ActionType, EventStatus
+from graphql_schema.context import Info
+from graphql_schema.pagination import BoundedCount, Node, PageInfo, page_info
+from graphql_schema.scalars import Json
+
+if TYPE_CHECKING:
+    from app import models
+
+
+@strawberry.type(description="What an agent did, as it was acknowledged. An event is never changed or removed.")
+class AuditEvent(Node):
+    """One recorded event."""
+
+    action_type: ActionType = strawberry.field(description="What kind of action it is.")
+    action_name: str | None = strawberry.field(
+        description="The model, the tool, or the escalation's target (`human`, `agent` or `queue`)."
+    )
+    status: EventStatus = strawberry.field(description="How the action ended, as far as it has.")
+    error: str | None = strawberry.field(description="What went wrong, in the agent's words.")
+    agent_id: UUID | None = strawberry.field(description="The agent that acted.")
+    user_id: str | None = strawberry.field(description="The person on whose behalf the agent acted.")
+    session_id: str | None = strawberry.field(description="The conversation or session the action belongs to.")
+    trace_id: str | None = strawberry.field(description="The run of the agent that the action belongs to.")
+    input_summary: str | None = strawberry.field(description="What went into the action, in short.")
+    output_summary: str | None = strawberry.field(description="What came out of the action, in short.")
+    latency_ms: int | None = strawberry.field(description="How long the action took, in milliseconds.")
+    metadata: Json = strawberry.field(
+        description="Free-form details, always an object. Integers of any size come back digit for digit."
+    )
+    input_tokens: int | None = strawberry.field(description="Tokens that the model read.")
+    output_tokens: int | None = strawberry.field(description="Tokens that the model wrote.")
+    cost_usd: Decimal | None = strawberry.field(description="What the action cost, in US dollars, exactly.")
+    created_at: datetime = strawberry.field(
+        description="When the trail recorded the event, by the database's clock. Lists are in this order."
+    )
+    occurred_at: datetime | None = strawberry.field(description="When the action happened, by the client's account.")
+    submitted_by: str = strawberry.field(description="The name of the credential that wrote the event.")
+    parent_event_id: strawberry.Private[UUID | None]
+
+    @strawberry.field(
+        description="The event that led to this one. Null when there is none or it is not (yet) in this trail."
+    )
+    async def parent_event(self, info: Info) -> Optional["AuditEvent"]:
+        """Load the parents of all events of the answer at once."""
+        if self.parent_event_id is None:
+            return None
+        parent = await info.context.events.load(self.parent_event_id)
+        return None if parent is None else AuditEvent.from_model(parent)
+
+    @classmethod
+    def from_model(cls, event: "models.AuditEvent") -> Self:
+        """Show a stored event."""
+        return cls(
+            id=strawberry.ID(str(event.id)),
+            action_type=ActionType(event.action_type),
+            action_name=event.action_name,
+            status=EventStatus(event.status),
+            error=event.error,
+            agent_id=event.agent_id,
+            user_id=event.user_id,
+            session_id=event.session_id,
+            trace_id=event.trace_id,
+            input_summary=event.input_summary,
+            output_summary=event.output_summary,
+            latency_ms=event.latency_ms,
+            metadata=Json(event.event_metadata),
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            cost_usd=event.cost_usd,
+            created_at=event.created_at,
+            occurred_at=event.occurred_at,
+            submitted_by=event.submitted_by,
+            parent_event_id=event.parent_event_id,
+        )
+
+
+@strawberry.type(description="One event of a page, with its cursor.")
+class AuditEventEdge:
+    """The Relay edge."""
+
+    cursor: str = strawberry.field(description="The event's place in the list, for `after` and `before`.")
+    node: AuditEvent = strawberry.field(description="The event.")
+
+
+@strawberry.type(description="One page of events.")
+class AuditEventConnection:
+    """The Relay connection."""
+
+    nodes: list[AuditEvent] = strawberry.field(description="The page's events.")
+    edges: list[AuditEventEdge] = strawberry.field(description="The page's events, each with its cursor.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
+    where: strawberry.Private[AuditEventFilter]
+
+    @strawberry.field(
+        description="How many events match, counted up to 10,000. It is counted only when it is asked for."
+    )
+    async def total_count(self, info: Info) -> BoundedCount:
+        """Count in a session of its own, beside the page."""
+        context = info.context
+        async with context.tenant_session() as session:
+            count = await count_events(session, self.where, context.limits)
+        return BoundedCount(value=count.value, is_exact=count.is_exact)
+
+    @classmethod
+    def from_page(cls, page: "Page[models.AuditEvent]", where: AuditEventFilter) -> Self:
+        """Show a page."""
+        nodes = [AuditEvent.from_model(event) for event in page.items]
+        cursors = map(page.cursor_of, page.items)
+        return cls(
+            nodes=nodes,
+            edges=[AuditEventEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)],
+            page_info=page_info(page),
+            where=where,
+        )

@@ -1,0 +1,103 @@
+"""What a resolver has at hand: the caller, the services, and tenant sessions."""
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from app.audit import AuditLogger
+from app.audit.query import find_events
+from app.auth.backend import Authenticator
+from app.auth.principal import Principal, Scope
+from app.database.database import Database
+from app.database.session import TenantSession
+from app.embeddings import EmbeddingProvider
+from app.errors import Unauthenticated
+from app.kb.documents import find_documents
+from app.kb.ingest import DocumentIngester
+from app.observability.metrics import Metrics
+from app.observability.request import RequestRecord
+from app.settings import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the product that resolvers call, one set a process."""
+
+    database: Database
+    authenticator: Authenticator
+    embeddings: EmbeddingProvider
+    ingester: DocumentIngester
+    metrics: Metrics
+    limits: Limits
+
+
+@dataclass(slots=True)
+class Context:
+    """One request, or one operation of a WebSocket connection."""
+
+    services: Services
+    record: RequestRecord
+    principal: Principal | None = None
+    connection_params: dict[str, Any] | None = None
+    _loaders: dict[str, DataLoader[UUID, Any]] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of this installation."""
+        return self.services.limits
+
+    def identify(self, principal: Principal) -> None:
+        """Note who is calling, once the credential has proved it."""
+        self.principal = principal
+        self.record.tenant_id = str(principal.tenant_id)
+        self.record.subject = principal.subject
+
+    def require(self, scope: Scope) -> Principal:
+        """Return the caller; raise `Unauthenticated` or `Forbidden` unless the credential has the scope."""
+        caller = self.caller
+        caller.require(scope)
+        return caller
+
+    @property
+    def caller(self) -> Principal:
+        """The caller; raises `Unauthenticated` when there is none."""
+        if self.principal is None:
+            raise Unauthenticated("a credential is missing; send the header `Authorization: Bearer <API key>`")
+        return self.principal
+
+    def tenant_session(self) -> AbstractAsyncContextManager[TenantSession]:
+        """Open a session of the caller's tenant; one a root field, since sibling fields run concurrently."""
+        return self.services.database.tenant_session(self.caller.tenant_id)
+
+    def audit_logger(self) -> AuditLogger:
+        """Return the logger that records under the caller's credential."""
+        return AuditLogger(self.services.database, self.require(Scope.AUDIT_WRITE), self.limits)
+
+    @property
+    def events(self) -> DataLoader[UUID, Any]:
+        """Load events by id, all that one answer needs in one query; foreign and missing ones are `None`."""
+        return self._loader("events", find_events)
+
+    @property
+    def documents(self) -> DataLoader[UUID, Any]:
+        """Load documents by id, all that one answer needs in one query; foreign and missing ones are `None`."""
+        return self._loader("documents", find_documents)
+
+    def _loader(self, name: str, find: Any) -> DataLoader[UUID, Any]:
+        async def load(ids: list[UUID]) -> list[Any]:
+            unique: Iterable[UUID] = dict.fromkeys(ids)
+            async with self.tenant_session() as session:
+                found = await find(session, unique)
+            return [found.get(row_id) for row_id in ids]
+
+        if name not in self._loaders:
+            self._loaders[name] = DataLoader(load_fn=load)
+        return self._loaders[name]
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,167 @@
+"""The /graphql endpoint: HTTP by our own reading of the specification, WebSockets by Strawberry's handler.
+
+The credential is checked at the door, before anything of the document is looked at; on a WebSocket it comes in the
+payload of connection_init. Where introspection is allowed (development), a request without a credential may pass, so
+that an IDE can load the schema; every field that holds data demands the caller itself.
+"""
+
+import json
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UNSET, UnsetType
+
+from app.errors import ServiceError, Unauthenticated
+from app.observability.request import RequestRecord, current_record
+from graphql_schema.context import Context, Services
+from graphql_schema.errors import printable, request_error
+from graphql_schema.http import (
+    APPLICATION_JSON,
+    GRAPHQL_RESPONSE,
+    GraphQLRequest,
+    MalformedRequest,
+    negotiate,
+    read_request,
+)
+from graphql_schema.schema import KonstructSchema
+
+_STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """The ASGI application behind /graphql."""
+
+    def __init__(
+        self,
+        schema: KonstructSchema,
+        services: Services,
+        *,
+        allow_anonymous: bool,
+        allowed_origins: tuple[str, ...],
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            allowed_origins=allowed_origins,
+        )
+        self._services = services
+        self._allow_anonymous = allow_anonymous
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request or serve one WebSocket connection."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        response = await self._answer(request, current_record(scope))
+        await response(scope, receive, send)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
+        """Return the context of a WebSocket connection; its caller is known after connection_init."""
+        return Context(self._services, current_record(request.scope), connection_params={})
+
+    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+        """Prove the caller of a WebSocket connection from connection_init, or close with 4403."""
+        parameters = context.connection_params or {}
+        given = next((value for key, value in parameters.items() if key.lower() == "authorization"), None)
+        try:
+            context.identify(await self._services.authenticator.authenticate(given if isinstance(given, str) else None))
+        except ServiceError as error:
+            raise ConnectionRejectionError({"code": error.code}) from None
+        unset: UnsetType = UNSET
+        return unset
+
+    def decode_json(self, data: str | bytes) -> object:
+        """Parse a WebSocket message; anything but an object is answered as invalid JSON."""
+        try:
+            message = json.loads(data)
+        except RecursionError:
+            raise json.JSONDecodeError("nested too deeply", "", 0) from None
+        if not isinstance(message, dict):
+            raise json.JSONDecodeError("expected an object", "", 0)
+        return message
+
+    def encode_json(self, data: object) -> str:
+        """Write a WebSocket message."""
+        return orjson.dumps(data).decode()
+
+    async def _answer(self, request: Request, record: RequestRecord) -> Response:
+        media_type = APPLICATION_JSON
+        try:
+            media_type = negotiate(request.headers.get("accept"))
+            context = await self._authenticated(request, record)
+            parsed = await read_request(request, self._services.limits.request_bytes)
+        except MalformedRequest as error:
+            errors = [request_error("BAD_USER_INPUT", printable(error.message), record)]
+            return _json({"errors": errors}, error.status, media_type, error.headers)
+        except ServiceError as error:
+            return _failure(error, record, media_type)
+        return await self._execute(parsed, context, request.method, media_type)
+
+    async def _authenticated(self, request: Request, record: RequestRecord) -> Context:
+        context = Context(self._services, record)
+        authorization = request.headers.get("authorization")
+        if authorization is not None or not self._allow_anonymous:
+            context.identify(await self._services.authenticator.authenticate(authorization))
+        return context
+
+    async def _execute(self, parsed: GraphQLRequest, context: Context, method: str, media_type: str) -> Response:
+        allowed = (OperationType.QUERY,) if method == "GET" else (OperationType.QUERY, OperationType.MUTATION)
+        record = context.record
+        try:
+            result = await self.schema.execute(
+                parsed.query,
+                variable_values=parsed.variables,
+                context_value=context,
+                operation_name=parsed.operation_name,
+                allowed_operation_types=allowed,
+            )
+        except CannotGetOperationTypeError:
+            message = "the document holds no operation of this name; set `operationName` to one of its operations"
+            return _refusal(message, 400, record, media_type)
+        except InvalidOperationTypeError:
+            message = "use POST for mutations, and a WebSocket for subscriptions"
+            return _refusal(message, 405, record, media_type, {"Allow": "POST"})
+        return _result(result, context, media_type)
+
+
+def _result(result: ExecutionResult, context: Context, media_type: str) -> Response:
+    errors = [error.formatted for error in result.errors or ()]
+    body: dict[str, Any] = {"errors": errors} if errors else {}
+    if isinstance(result, PreExecutionError):
+        # A request error: the older media type answers it with 200, since its clients look at the body only.
+        return _json(body, 400 if media_type == GRAPHQL_RESPONSE else 200, media_type)
+    body["data"] = result.data
+    is_anonymous = context.principal is None and any(
+        error.get("extensions", {}).get("code") == Unauthenticated.code for error in errors
+    )
+    headers = {"WWW-Authenticate": "Bearer"} if is_anonymous else {}
+    return _json(body, 401 if is_anonymous else 200, media_type, headers)
+
+
+def _failure(error: ServiceError, record: RequestRecord, media_type: str) -> Response:
+    status = _STATUS_OF_CODE.get(error.code, 400)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return _json({"errors": [request_error(error.code, error.message, record)]}, status, media_type, headers)
+
+
+def _refusal(
+    message: str, status: int, record: RequestRecord, media_type: str, headers: dict[str, str] | None = None
+) -> Response:
+    return _json({"errors": [request_error("BAD_USER_INPUT", message, record)]}, status, media_type, headers)
+
+
+def _json(body: dict[str, Any], status: int, media_type: str, headers: Any = None) -> Response:
+    content_type = f"{media_type}; charset=utf-8"
+    return Response(orjson.dumps(body), status, headers={"Content-Type": content_type, **(headers or {})})

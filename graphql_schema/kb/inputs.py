@@ -1,0 +1,177 @@
+"""What clients send to ingest, filter and search documents."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import strawberry
+
+from app.errors import InvalidInput
+from app.kb.documents import ChunkInput, DocumentFilter, DocumentInput
+from app.kb.search import SearchFilter
+from graphql_schema.filters import DateTimeFilterInput, IdFilterInput, StringFilterInput, converted, uuids
+from graphql_schema.kb.enums import KbSearchMode
+from graphql_schema.scalars import Json
+
+
+@strawberry.input(description="A passage that you cut yourself.")
+class KbChunkInput:
+    """One ready chunk."""
+
+    content: str = strawberry.field(description="Its text, at most 32 KiB.")
+    embedding: list[float] | None = strawberry.field(
+        default=None,
+        description="Its vector, as long as the index's; embedded here when left out. A zero vector is never found.",
+    )
+    metadata: Json | None = strawberry.field(
+        default=None, description="The chunk's own details: a JSON object of at most 64 KiB and 16 levels."
+    )
+
+    def to_chunk(self) -> ChunkInput:
+        """Convert to the service's value."""
+        return ChunkInput(content=self.content, embedding=self.embedding, metadata=_metadata(self.metadata))
+
+
+@strawberry.input(description="A document's content: text to be cut, or ready chunks.", one_of=True)
+class KbDocumentBodyInput:
+    """Exactly one of the two."""
+
+    text: strawberry.Maybe[str] = strawberry.field(description="The whole text, at most 5 MiB; cut and embedded here.")
+    chunks: strawberry.Maybe[list[KbChunkInput]] = strawberry.field(description="Ready chunks, at most 10,000.")
+
+
+@strawberry.input(description="A document to take in, or to bring up to date.")
+class IngestKbDocumentInput:
+    """Input of `ingestKbDocument`."""
+
+    external_id: str = strawberry.field(
+        description="Your stable key for it, at most 512 bytes: the same key again updates the document."
+    )
+    title: str = strawberry.field(description="Its title, at most 512 bytes.")
+    body: KbDocumentBodyInput = strawberry.field(description="Its content.")
+    source_uri: str | None = strawberry.field(default=None, description="Where it came from, at most 512 bytes.")
+    mime_type: str | None = strawberry.field(
+        default="text/plain", description="`text/plain` or `text/markdown`: Markdown is cut at its headings."
+    )
+    metadata: Json | None = strawberry.field(
+        default=None, description="Free-form details: a JSON object of at most 64 KiB and 16 levels."
+    )
+    expected_version: int | None = strawberry.field(
+        default=None,
+        description="Update only if the document is still at this version; else VERSION_CONFLICT.",
+    )
+
+    def to_document(self) -> DocumentInput:
+        """Convert to the service's value."""
+        chunks = self.body.chunks
+        return DocumentInput(
+            external_id=self.external_id,
+            title=self.title,
+            source_uri=self.source_uri,
+            mime_type=self.mime_type or "text/plain",
+            metadata=_metadata(self.metadata),
+            text=self.body.text.value if self.body.text else None,
+            chunks=[chunk.to_chunk() for chunk in chunks.value] if chunks else None,
+            expected_version=self.expected_version,
+        )
+
+
+@strawberry.input(description="Up to 50 documents at once.")
+class IngestKbDocumentsInput:
+    """Input of `ingestKbDocuments`."""
+
+    documents: list[IngestKbDocumentInput] = strawberry.field(description="The documents, 1 to 50.")
+
+
+@strawberry.input(description="Which document to delete: by its id or by your key.")
+class DeleteKbDocumentInput:
+    """Input of `deleteKbDocument`."""
+
+    id: strawberry.ID | None = strawberry.field(default=None, description="The document's id.")
+    external_id: str | None = strawberry.field(default=None, description="Your key for it.")
+
+
+@strawberry.input(
+    name="KbDocumentFilter",
+    description="Which documents are wanted. All conditions given must hold; null is as if left out.",
+)
+class KbDocumentFilterInput:
+    """The filter of document lists."""
+
+    id: IdFilterInput | None = strawberry.field(default=None, description="The document's own id.")
+    external_id: StringFilterInput | None = strawberry.field(default=None, description="Your key for it.")
+    title: StringFilterInput | None = strawberry.field(default=None, description="Its title.")
+    updated_at: DateTimeFilterInput | None = strawberry.field(
+        default=None, description="When its present version was ingested."
+    )
+
+    def to_filter(self) -> DocumentFilter:
+        """Convert to the service's filter."""
+        return DocumentFilter(
+            id=converted(self.id),
+            external_id=converted(self.external_id),
+            title=converted(self.title),
+            updated_at=converted(self.updated_at),
+        )
+
+
+@strawberry.input(description="What to search for: text, or a vector that you made yourself.", one_of=True)
+class KbQueryInput:
+    """Exactly one of the two."""
+
+    text: strawberry.Maybe[str] = strawberry.field(description="A question or some words, at most 16 KiB.")
+    vector: strawberry.Maybe[list[float]] = strawberry.field(description="A vector, as long as the index's.")
+
+
+@strawberry.input(description="Which documents to search. All conditions given must hold; null is as if left out.")
+class KbSearchFilter:
+    """The filter of searches."""
+
+    document_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Only these documents; an empty list matches nothing."
+    )
+    external_ids: list[str] | None = strawberry.field(
+        default=None,
+        description="Only the documents under these keys of yours; an empty list matches nothing.",
+    )
+    updated_at: DateTimeFilterInput | None = strawberry.field(
+        default=None, description="Only documents whose present version was ingested then."
+    )
+
+    def to_filter(self) -> SearchFilter:
+        """Convert to the service's filter."""
+        return SearchFilter(
+            document_ids=None if self.document_ids is None else uuids(self.document_ids),
+            external_ids=None if self.external_ids is None else tuple(self.external_ids),
+            updated_at=converted(self.updated_at),
+        )
+
+
+@strawberry.input(description="A search of the knowledge base.")
+class KbSearchInput:
+    """Input of `kbSearch`."""
+
+    query: KbQueryInput = strawberry.field(description="What to search for.")
+    mode: KbSearchMode | None = strawberry.field(default=KbSearchMode.VECTOR, description="How to search.")
+    limit: int | None = strawberry.field(default=10, description="How many hits at most, 1 to 100.")
+    min_similarity: float | None = strawberry.field(
+        default=None,
+        description="Only hits at least so similar, -1 to 1 (0.3 is a usual floor for short questions).",
+    )
+    filter: KbSearchFilter | None = strawberry.field(default=None, description="Which documents to search.")
+    exact: bool | None = strawberry.field(
+        default=False, description="True: compare every candidate, however many there are."
+    )
+
+
+def _metadata(given: Json | None) -> Mapping[str, Any]:
+    # Whether it is an object at all is checked with everything else about it.
+    return {} if given is None else cast("Mapping[str, Any]", given)
+
+
+def query_of(sent: KbQueryInput) -> str | list[float]:
+    """Return the text or the vector to search for."""
+    if sent.text:
+        return sent.text.value
+    if sent.vector:
+        return sent.vector.value
+    raise InvalidInput(("query",), "pass either text or vector")

@@ -1,0 +1,120 @@
+"""Reading and searching the knowledge base."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import strawberry
+
+from app.auth.principal import Scope
+from app.embeddings.vector import check_vector, has_direction
+from app.errors import EmbeddingFailed, InvalidInput, Unavailable
+from app.kb.documents import DocumentFilter, find_document_by_external_id, find_documents, list_documents
+from app.kb.search import SearchFilter, SearchRequest, search_chunks
+from app.pagination import PageRequest
+from app.validation import check_size, check_text
+from graphql_schema.arguments import After, Before, First, Last
+from graphql_schema.context import Context, Info
+from graphql_schema.kb.inputs import KbDocumentFilterInput, KbSearchInput, query_of
+from graphql_schema.kb.types import KbDocument, KbDocumentConnection, KbSearchResult
+from graphql_schema.pagination import find_uuid
+
+_DEFAULT_LIMIT = 10
+
+
+@strawberry.type
+class KbQueries:
+    """Root query fields of the knowledge base."""
+
+    @strawberry.field(
+        description=(
+            "One document of your tenant, by its id or by your own key; null when there is none. Needs the scope"
+            " KB_READ."
+        )
+    )
+    async def kb_document(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID | None, strawberry.argument(description="The document's id.")] = None,
+        external_id: Annotated[str | None, strawberry.argument(description="Your key for it.")] = None,
+    ) -> KbDocument | None:
+        """Return the document."""
+        context = info.context
+        context.require(Scope.KB_READ)
+        if (id is None) == (external_id is None):
+            raise InvalidInput(("id",), "pass either id or externalId")
+        document_id = None if id is None else find_uuid(id)
+        if external_id is None and document_id is None:
+            return None
+        async with context.tenant_session() as session:
+            if external_id is not None:
+                document = await find_document_by_external_id(session, external_id)
+            else:
+                document = next(iter((await find_documents(session, filter(None, [document_id]))).values()), None)
+        return None if document is None else KbDocument.from_model(document)
+
+    @strawberry.field(
+        description="A page of your tenant's documents, the one created last first. Needs the scope KB_READ."
+    )
+    async def kb_documents(
+        self,
+        info: Info,
+        filter: Annotated[
+            KbDocumentFilterInput | None,
+            strawberry.argument(description="Which documents are wanted; all when left out."),
+        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> KbDocumentConnection:
+        """Return one page."""
+        context = info.context
+        context.require(Scope.KB_READ)
+        page = PageRequest(first=first, after=after, last=last, before=before)
+        where = filter.to_filter() if filter else DocumentFilter()
+        async with context.tenant_session() as session:
+            documents = await list_documents(session, where, page, context.limits)
+        return KbDocumentConnection.from_page(documents, where)
+
+    @strawberry.field(
+        description="The passages of your tenant's documents nearest to a question. Needs the scope KB_READ."
+    )
+    async def kb_search(
+        self,
+        info: Info,
+        input: Annotated[KbSearchInput, strawberry.argument(description="The search.")],
+    ) -> KbSearchResult:
+        """Embed the question first, then search in a short session."""
+        context = info.context
+        context.require(Scope.KB_READ)
+        request, model = await _search_request(context, input)
+        async with context.tenant_session() as session:
+            result = await search_chunks(session, request, context.limits)
+        return KbSearchResult.from_result(result, model)
+
+
+async def _search_request(context: Context, sent: KbSearchInput) -> tuple[SearchRequest, str | None]:
+    """Check the search and embed its text; return it with the model that was used."""
+    provider = context.services.embeddings
+    query = query_of(sent.query)
+    if isinstance(query, str):
+        check_text(("query", "text"), query, allow_empty=False)
+        check_size(("query", "text"), query, context.limits.summary_bytes)
+    request = SearchRequest(
+        limit=_DEFAULT_LIMIT if sent.limit is None else sent.limit,
+        min_similarity=sent.min_similarity,
+        where=sent.filter.to_filter() if sent.filter else SearchFilter(),
+        exact=bool(sent.exact),
+    ).checked(context.limits)
+    if not isinstance(query, str):
+        vector = check_vector(("query", "vector"), query, provider.dimensions)
+        if not has_direction(vector):
+            raise InvalidInput(("query", "vector"), "must not be all zeros: it has no direction to compare")
+        return replace(request, vector=vector), None
+    try:
+        (vector,) = await provider.embed([query])
+    except EmbeddingFailed as error:
+        if provider.model is None:
+            raise
+        raise Unavailable(error.reason) from error
+    return replace(request, vector=vector), provider.model

@@ -1,0 +1,127 @@
+"""The schema: every root field, the scalars, and what happens to each operation before and after it runs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import strawberry
+from graphql import (
+    GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+    print_schema,
+)
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+from strawberry.types.execution import ParseOptions
+
+from app.errors import QueryTooComplex
+from graphql_schema.audit.mutations import AuditMutations
+from graphql_schema.audit.queries import AuditQueries
+from graphql_schema.context import Context
+from graphql_schema.errors import mask_error
+from graphql_schema.introspection import IntrospectionRefused
+from graphql_schema.kb.mutations import KbMutations
+from graphql_schema.kb.queries import KbQueries
+from graphql_schema.limits import check_document
+from graphql_schema.scalars import SCALARS
+from graphql_schema.user_errors import (
+    EmbeddingDimensionMismatchError,
+    IdempotencyConflictError,
+    InvalidInputError,
+)
+from graphql_schema.viewer import CommonQueries
+
+
+@strawberry.type(description="Reading: the audit trail and the knowledge base of your tenant.")
+class Query(CommonQueries, AuditQueries, KbQueries):
+    """All query fields."""
+
+
+@strawberry.type(
+    description=(
+        "Writing. Events are only ever added. Expected mistakes come back as `userErrors` beside the result; nothing"
+        " is stored for what was rejected."
+    )
+)
+class Mutation(AuditMutations, KbMutations):
+    """All mutation fields."""
+
+
+class KonstructSchema(strawberry.Schema):
+    """Strawberry's schema, with our answer to errors: they leave the process masked, on every transport."""
+
+    @property
+    def graphql_schema(self) -> GraphQLSchema:
+        """The schema as graphql-core has it."""
+        return self._schema
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Mask the errors of one operation in place."""
+        context = None if execution_context is None else execution_context.context
+        if not isinstance(context, Context):
+            return
+        for error in errors:
+            mask_error(error, context.record)
+            code = (error.extensions or {}).get("code", "INTERNAL")
+            context.services.metrics.errors.labels(code).inc()
+
+
+class DocumentLimits(SchemaExtension):
+    """Measures each document before it is validated; see `graphql_schema.limits`."""
+
+    def on_operation(self) -> Iterator[None]:
+        """Bound the parser's work."""
+        context: Context = self.execution_context.context
+        self.execution_context.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        """Refuse what is too much; a document that is refused is not validated."""
+        execution = self.execution_context
+        context: Context = execution.context
+        context.record.operation = (execution.operation_name or "")[:100] or None
+        if execution.graphql_document is not None:
+            try:
+                check_document(execution.graphql_document, execution.variables, context.limits)
+            except QueryTooComplex as error:
+                execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]
+        yield
+
+
+def create_schema(*, introspection: bool) -> KonstructSchema:
+    """Build the schema. Without introspection, error messages suggest no names either."""
+    extensions: list[Any] = [DocumentLimits]
+    if not introspection:
+        extensions.append(IntrospectionRefused)
+    schema = KonstructSchema(
+        query=Query,
+        mutation=Mutation,
+        types=[InvalidInputError, IdempotencyConflictError, EmbeddingDimensionMismatchError],
+        extensions=extensions,
+        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
+    )
+    _drop_null_defaults(schema.graphql_schema)
+    return schema
+
+
+def print_sdl() -> str:
+    """Return the schema as SDL, as it is committed beside this module and as code generators read it."""
+    return print_schema(create_schema(introspection=True).graphql_schema) + "\n"
+
+
+def _drop_null_defaults(schema: GraphQLSchema) -> None:
+    """Say nothing instead of `= null` wherever an input may be left out."""
+    for graphql_type in schema.type_map.values():
+        if isinstance(graphql_type, GraphQLInputObjectType):
+            inputs = list(graphql_type.fields.values())
+        elif isinstance(graphql_type, GraphQLObjectType | GraphQLInterfaceType):
+            inputs = [argument for field in graphql_type.fields.values() for argument in field.args.values()]
+        else:
+            continue
+        for item in inputs:
+            if item.default_value is None:
+                item.default_value = Undefined

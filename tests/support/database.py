@@ -1,0 +1,142 @@
+"""Databases and tenants for tests, made as an operator makes them."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from pydantic import SecretStr
+from uuid_utils.compat import uuid7
+
+from app.auth.api_keys import make_api_key
+from app.auth.principal import Principal, Scope
+from app.auth.tenants import create_tenant, store_api_key
+from app.database.embedded import EmbeddedPostgres
+from app.database.migrate import migrate_to_head
+from app.database.owner import owner_transaction
+from app.database.tenant_owned import TenantId
+from app.settings import DatabaseSettings, EmbeddingsSettings, LogFormat, ServerSettings, Settings
+
+ALL_SCOPES = tuple(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class TestTenant:
+    """A tenant with one key for everything."""
+
+    __test__ = False
+
+    id: TenantId
+    name: str
+    api_key: str
+    key_id: UUID
+    settings: Settings
+
+    @property
+    def principal(self) -> Principal:
+        """The principal behind the key."""
+        return Principal(self.id, self.name, "test-key", frozenset(Scope))
+
+    async def new_key(self, scopes: Collection[Scope] = ALL_SCOPES, **options: Any) -> tuple[str, UUID]:
+        """Make another key; return its secret and its id."""
+        key = make_api_key(options.pop("name", "another-key"), scopes)
+        async with owner_transaction(self.settings.database) as connection:
+            await store_api_key(connection, self.id, key, **options)
+        return key.secret, key.id
+
+
+async def new_tenant(settings: Settings, name: str = "Tenant") -> TestTenant:
+    """Make a tenant nobody else uses."""
+    key = make_api_key("test-key", ALL_SCOPES)
+    async with owner_transaction(settings.database) as connection:
+        tenant_id = await create_tenant(connection, name)
+        await store_api_key(connection, tenant_id, key)
+    return TestTenant(tenant_id, name, key.secret, key.id, settings)
+
+
+def test_settings(runtime_url: SecretStr, owner_url: SecretStr, **groups: Any) -> Settings:
+    """Return settings for a test's database: nothing from the environment."""
+    database = DatabaseSettings(
+        database_url=runtime_url, owner_database_url=owner_url, database_pool_size=groups.pop("pool_size", 10)
+    )
+    given: dict[str, Any] = {
+        "server": ServerSettings(graphiql=True, log_format=LogFormat.JSON),
+        "embeddings": EmbeddingsSettings(),
+        **groups,
+    }
+    return Settings(database=database, **given)
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+def server_environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """Return the environment in which a server process finds these settings."""
+    database, embeddings = settings.database, settings.embeddings
+    assert database.database_url is not None
+    assert database.owner_database_url is not None
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KONSTRUCT_")}
+    environment |= {
+        "KONSTRUCT_DATABASE_URL": database.database_url.get_secret_value(),
+        "KONSTRUCT_OWNER_DATABASE_URL": database.owner_database_url.get_secret_value(),
+        "KONSTRUCT_DATABASE_POOL_SIZE": str(database.database_pool_size),
+        "KONSTRUCT_GRAPHIQL": str(settings.server.graphiql).lower(),
+        "KONSTRUCT_EMBEDDINGS": embeddings.provider.value,
+    }
+    if embeddings.dimensions is not None:
+        environment["KONSTRUCT_EMBEDDINGS_DIMENSIONS"] = str(embeddings.dimensions)
+    return environment | extra
+
+
+async def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True, **groups: Any) -> Settings:
+    """Make a database of a test's own, with nothing in it but the schema."""
+    name = f"test_{uuid7().hex}"
+    await postgres.create_database(name)
+    urls = [
+        SecretStr(url.get_secret_value().rsplit("/", 1)[0] + f"/{name}")
+        for url in (postgres.runtime_url, postgres.owner_url)
+    ]
+    settings = test_settings(*urls, **groups)
+    if migrated:
+        await migrate_to_head(settings)
+    return settings
+
+
+@asynccontextmanager
+async def connect(url: SecretStr | None, tenant_id: UUID | None = None) -> AsyncIterator[asyncpg.Connection]:
+    """Open a plain connection; with a tenant, inside a transaction that is rolled back."""
+    assert url is not None
+    connection = await asyncpg.connect(url.get_secret_value())
+    try:
+        if tenant_id is None:
+            yield connection
+        else:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("SELECT set_config('app.current_tenant', $1, true)", str(tenant_id))
+            try:
+                yield connection
+            finally:
+                await transaction.rollback()
+    finally:
+        await connection.close()
+
+
+async def stored_events(settings: Settings, tenant_id: UUID) -> Sequence[asyncpg.Record]:
+    """Return all of a tenant's events as the runtime role reads them, oldest first."""
+    async with connect(settings.database.database_url, tenant_id) as connection:
+        return await connection.fetch("SELECT * FROM audit_events ORDER BY created_at, id")
+
+
+async def wait_until(condition: Any, *, seconds: float, every: float = 0.1) -> bool:
+    """Wait for an awaitable condition to hold; return whether it did in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        if await condition():
+            return True
+        await asyncio.sleep(every)
+    return bool(await condition())
