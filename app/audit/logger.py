@@ -13,17 +13,35 @@ Inside a tenant session of the caller's own, the event commits or rolls back wit
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
-from app.auth.principal import Principal
 from app.database.database import Database
+from app.database.tenant_owned import TenantId
 from app.errors import AgentNotAllowed, InvalidInput, UserMistake
 from app.settings import Limits
 from app.validation import check_json_object, check_size
+
+
+class Author(Protocol):
+    """Who writes: a credential of one tenant, bound to one agent or to none (`app.auth.principal.Principal` is one)."""
+
+    @property
+    def tenant_id(self) -> TenantId:
+        """The tenant in whose trail the events go."""
+
+    @property
+    def subject(self) -> str:
+        """The credential's name, which each event carries."""
+
+    @property
+    def agent_id(self) -> UUID | None:
+        """The only agent that the credential may speak for, if it is bound to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +49,7 @@ class AuditLogger:
     """Records events under one credential. Every result is acknowledged after its commit, unless `within` a session."""
 
     database: Database
-    principal: Principal
+    author: Author
     limits: Limits
     session: AsyncSession | None = None
 
@@ -92,7 +110,7 @@ class AuditLogger:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncSession]:
         if self.session is None:
-            async with self.database.tenant_session(self.principal.tenant_id) as session:
+            async with self.database.tenant_session(self.author.tenant_id) as session:
                 yield session
         else:
             async with self.session.begin_nested():
@@ -115,15 +133,15 @@ class AuditLogger:
                 max_bytes=limits.metadata_bytes,
                 max_depth=limits.metadata_depth,
             )
-            agent_id = event.agent_id or self.principal.agent_id
-            if self.principal.agent_id is not None and agent_id != self.principal.agent_id:
+            agent_id = event.agent_id or self.author.agent_id
+            if self.author.agent_id is not None and agent_id != self.author.agent_id:
                 raise AgentNotAllowed(
                     ("agent_id",),
                     "this credential is bound to another agent; leave the field out or use its own agent",
                 )
         except UserMistake as mistake:
             return mistake
-        return PreparedEvent(uuid7(), event, agent_id, metadata, self.principal.subject)
+        return PreparedEvent(uuid7(), event, agent_id, metadata, self.author.subject)
 
 
 class _AtomicBatchRejected(Exception):
