@@ -44,6 +44,7 @@ class Context:
     record: RequestRecord
     principal: Principal | None = None
     connection_params: dict[str, Any] | None = None
+    authorization: str | None = None
     _loaders: dict[str, DataLoader[UUID, Any]] = field(default_factory=dict)
 
     @property
@@ -51,8 +52,14 @@ class Context:
         """The limits of this installation."""
         return self.services.limits
 
-    def identify(self, principal: Principal) -> None:
-        """Note who is calling, once the credential has proved it."""
+    async def authenticate(self, authorization: str | None) -> None:
+        """Prove who is calling; raises `Unauthenticated`.
+
+        A WebSocket lives longer than a credential may, so each of its operations proves the same credential again.
+        """
+        self.principal = None
+        principal = await self.services.authenticator.authenticate(authorization)
+        self.authorization = authorization
         self.principal = principal
         self.record.tenant_id = str(principal.tenant_id)
         self.record.subject = principal.subject
@@ -96,7 +103,7 @@ class Context:
             return [found.get(row_id) for row_id in ids]
 
         if name not in self._loaders:
-            self._loaders[name] = DataLoader(load_fn=load)
+            self._loaders[name] = DataLoader(load_fn=load, cache=False)
         return self._loaders[name]
 
 

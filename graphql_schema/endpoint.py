@@ -76,7 +76,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         parameters = context.connection_params or {}
         given = next((value for key, value in parameters.items() if key.lower() == "authorization"), None)
         try:
-            context.identify(await self._services.authenticator.authenticate(given if isinstance(given, str) else None))
+            await context.authenticate(given if isinstance(given, str) else None)
         except ServiceError as error:
             raise ConnectionRejectionError({"code": error.code}) from None
         unset: UnsetType = UNSET
@@ -113,7 +113,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         context = Context(self._services, record)
         authorization = request.headers.get("authorization")
         if authorization is not None or not self._allow_anonymous:
-            context.identify(await self._services.authenticator.authenticate(authorization))
+            await context.authenticate(authorization)
         return context
 
     async def _execute(self, parsed: GraphQLRequest, context: Context, method: str, media_type: str) -> Response:
@@ -137,14 +137,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
 
 def _result(result: ExecutionResult, context: Context, media_type: str) -> Response:
-    errors = [error.formatted for error in result.errors or ()]
-    body: dict[str, Any] = {"errors": errors} if errors else {}
-    if isinstance(result, PreExecutionError):
-        # A request error: the older media type answers it with 200, since its clients look at the body only.
+    errors = result.errors or []
+    body: dict[str, Any] = {"errors": [error.formatted for error in errors]} if errors else {}
+    # Nothing was executed: the document or its variables are at fault, no field is.
+    if isinstance(result, PreExecutionError) or (result.data is None and not any(error.path for error in errors)):
+        # The older media type answers a request error with 200, since its clients look at the body only.
         return _json(body, 400 if media_type == GRAPHQL_RESPONSE else 200, media_type)
     body["data"] = result.data
     is_anonymous = context.principal is None and any(
-        error.get("extensions", {}).get("code") == Unauthenticated.code for error in errors
+        (error.extensions or {}).get("code") == Unauthenticated.code for error in errors
     )
     headers = {"WWW-Authenticate": "Bearer"} if is_anonymous else {}
     return _json(body, 401 if is_anonymous else 200, media_type, headers)

@@ -31,7 +31,7 @@ def mask_error(error: GraphQLError, record: RequestRecord) -> None:
         # Anything else is about the client's own document: its syntax, its validity, its variables.
         code, message = "INTERNAL", INTERNAL_MESSAGE
         log.error("resolver_failed", request_id=record.request_id, path=error.path, exc_info=original)
-    record.error_codes.append(code)
+    record.note_error(code)
     error.message = printable(message)
     error.extensions = {"code": code, **extensions, "requestId": record.request_id}
 
@@ -44,7 +44,7 @@ def mistake_message(mistake: UserMistake) -> str:
 
 def request_error(code: str, message: str, record: RequestRecord) -> GraphQLFormattedError:
     """Return an error of the request as a whole, outside of GraphQL execution."""
-    record.error_codes.append(code)
+    record.note_error(code)
     return {"message": message, "extensions": {"code": code, "requestId": record.request_id}}
 
 

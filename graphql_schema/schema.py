@@ -1,6 +1,6 @@
 """The schema: every root field, the scalars, and what happens to each operation before and after it runs."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import strawberry
@@ -18,7 +18,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 from strawberry.types.execution import ParseOptions
 
-from app.errors import QueryTooComplex
+from app.errors import ServiceError
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
 from graphql_schema.context import Context
@@ -70,8 +70,8 @@ class KonstructSchema(strawberry.Schema):
             context.services.metrics.errors.labels(code).inc()
 
 
-class DocumentLimits(SchemaExtension):
-    """Measures each document before it is validated; see `graphql_schema.limits`."""
+class Gatekeeper(SchemaExtension):
+    """Measures each document before it is validated (see `graphql_schema.limits`), and checks who sends it."""
 
     def on_operation(self) -> Iterator[None]:
         """Bound the parser's work."""
@@ -79,22 +79,24 @@ class DocumentLimits(SchemaExtension):
         self.execution_context.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
         yield
 
-    def on_validate(self) -> Iterator[None]:
-        """Refuse what is too much; a document that is refused is not validated."""
+    async def on_validate(self) -> AsyncIterator[None]:
+        """Refuse what is too much, or whose credential has ended; a document that is refused is not validated."""
         execution = self.execution_context
         context: Context = execution.context
         context.record.operation = (execution.operation_name or "")[:100] or None
-        if execution.graphql_document is not None:
-            try:
+        try:
+            if context.connection_params is not None:
+                await context.authenticate(context.authorization)
+            if execution.graphql_document is not None:
                 check_document(execution.graphql_document, execution.variables, context.limits)
-            except QueryTooComplex as error:
-                execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]
+        except ServiceError as error:
+            execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]
         yield
 
 
 def create_schema(*, introspection: bool) -> KonstructSchema:
     """Build the schema. Without introspection, error messages suggest no names either."""
-    extensions: list[Any] = [DocumentLimits]
+    extensions: list[Any] = [Gatekeeper]
     if not introspection:
         extensions.append(IntrospectionRefused)
     schema = KonstructSchema(
@@ -105,6 +107,7 @@ def create_schema(*, introspection: bool) -> KonstructSchema:
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )
     _drop_null_defaults(schema.graphql_schema)
+    _mark_one_of(schema.graphql_schema)
     return schema
 
 
@@ -125,3 +128,11 @@ def _drop_null_defaults(schema: GraphQLSchema) -> None:
         for item in inputs:
             if item.default_value is None:
                 item.default_value = Undefined
+
+
+def _mark_one_of(schema: GraphQLSchema) -> None:
+    """Tell graphql-core of the @oneOf inputs, which Strawberry keeps to itself, so that it prints and checks them."""
+    for graphql_type in schema.type_map.values():
+        if isinstance(graphql_type, GraphQLInputObjectType):
+            definition = graphql_type.extensions.get("strawberry-definition")
+            graphql_type.is_one_of = bool(definition is not None and definition.is_one_of)

@@ -175,6 +175,11 @@ async def find_documents(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUI
     return {document.id: document for document in await session.scalars(query)}
 
 
+async def find_document(session: AsyncSession, document_id: UUID | None) -> KnowledgeBaseDocument | None:
+    """Return a document of the tenant, if it exists; `None` is the id of none."""
+    return None if document_id is None else (await find_documents(session, [document_id])).get(document_id)
+
+
 async def find_document_by_external_id(session: AsyncSession, external_id: str) -> KnowledgeBaseDocument | None:
     """Return the document under the client's key, if there is one."""
     check_text(("external_id",), external_id)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _SCOPE_KEY = "konstruct.request"
+_NOTED_ERRORS = 20
 
 
 @dataclass(slots=True)
@@ -21,6 +22,11 @@ class RequestRecord:
     subject: str | None = None
     operation: str | None = None
     error_codes: list[str] = field(default_factory=list)
+
+    def note_error(self, code: str) -> None:
+        """Add the code of an error that was sent; a WebSocket's record keeps the first ones only."""
+        if len(self.error_codes) < _NOTED_ERRORS:
+            self.error_codes.append(code)
 
 
 def start_record(scope: MutableMapping[str, Any], request_id: str | None) -> RequestRecord:

@@ -47,7 +47,8 @@ async def prepare_demo(settings: Settings, file: Path, *, with_sample_data: bool
     kept, so that a start that was cut short is completed by the next.
     """
     async with owner_transaction(settings.database) as connection:
-        demo = await _ensure_tenant(connection, file)
+        demo = await _ensure_tenant(connection, _read(file))
+    _write(file, demo)
     if not with_sample_data or demo.has_sample_data:
         return demo
     async with owner_transaction(settings.database) as connection:
@@ -55,24 +56,28 @@ async def prepare_demo(settings: Settings, file: Path, *, with_sample_data: bool
     if settings.embeddings.provider is not EmbeddingsProvider.NONE:
         await _ingest_documents(settings, TenantId(UUID(demo.tenant_id)), say)
     demo = replace(demo, has_sample_data=True)
-    file.write_text(json.dumps(asdict(demo)))
+    _write(file, demo)
     return demo
 
 
-async def _ensure_tenant(connection: AsyncConnection, file: Path) -> Demo:
-    if file.exists():
-        demo = Demo(**json.loads(file.read_text()))
+def _read(file: Path) -> Demo | None:
+    return Demo(**json.loads(file.read_text())) if file.exists() else None
+
+
+def _write(file: Path, demo: Demo) -> None:
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(asdict(demo)))
+
+
+async def _ensure_tenant(connection: AsyncConnection, noted: Demo | None) -> Demo:
+    if noted is not None:
         query = text("SELECT 1 FROM tenants WHERE id = :id")
-        await connection.execute(text("SELECT set_tenant(:id)"), {"id": UUID(demo.tenant_id)})
-        if (await connection.execute(query, {"id": UUID(demo.tenant_id)})).one_or_none() is not None:
-            return demo
+        if (await connection.execute(query, {"id": UUID(noted.tenant_id)})).one_or_none() is not None:
+            return noted
     tenant_id = await create_tenant(connection, _TENANT_NAME)
     key = make_api_key("demo", tuple(Scope))
     await store_api_key(connection, tenant_id, key)
-    demo = Demo(str(tenant_id), key.secret)
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(asdict(demo)))
-    return demo
+    return Demo(str(tenant_id), key.secret)
 
 
 async def _ensure_events(

@@ -29,42 +29,81 @@ from graphql_schema.filters import (
 )
 from graphql_schema.scalars import Json
 
-_AGENT_ID = "The agent that acted. May be left out when the credential is bound to one agent, and must match it then."
-_USER_ID = "The person on whose behalf the agent acted, at most 512 bytes."
-_SESSION_ID = "The conversation or session the action belongs to, at most 512 bytes."
-_TRACE_ID = "The run of the agent that the action belongs to, at most 512 bytes."
-_PARENT = "The event that led to this one. It need not be recorded yet."
-_KEY = (
-    "Makes a retry harmless: unique in the tenant, for ever. The same key with the same body returns the first event"
-    " (DUPLICATE), with another body it is an IDEMPOTENCY_CONFLICT."
-)
-_STATUS = "How the action ended, as far as it has."
-_ERROR = "What went wrong, at most 16 KiB."
-_OCCURRED = "When the action happened, by your clock. The trail keeps its own time as well, which can't be set."
-_LATENCY = "How long the action took, in milliseconds, 0 to 2147483647."
-_METADATA = "Free-form details: a JSON object of at most 64 KiB and 16 levels."
-_INPUT = "What went into the action, in short, at most 16 KiB."
-_OUTPUT = "What came out of the action, in short, at most 16 KiB."
+
+@strawberry.input
+class LogEventFields:
+    """What the three kinds of event have in common; no type of the API by itself."""
+
+    agent_id: UUID | None = strawberry.field(
+        default=None,
+        description=(
+            "The agent that acted. May be left out when the credential is bound to one agent, and must match it then."
+        ),
+    )
+    user_id: str | None = strawberry.field(
+        default=None, description="The person on whose behalf the agent acted, at most 512 bytes."
+    )
+    session_id: str | None = strawberry.field(
+        default=None, description="The conversation or session the action belongs to, at most 512 bytes."
+    )
+    trace_id: str | None = strawberry.field(
+        default=None, description="The run of the agent that the action belongs to, at most 512 bytes."
+    )
+    parent_event_id: UUID | None = strawberry.field(
+        default=None, description="The event that led to this one. It need not be recorded yet."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description=(
+            "Makes a retry harmless: unique in the tenant, for ever. The same key with the same body returns the first"
+            " event (DUPLICATE), with another body it is an IDEMPOTENCY_CONFLICT. At most 512 bytes."
+        ),
+    )
+    status: EventStatus | None = strawberry.field(
+        default=EventStatus.SUCCEEDED, description="How the action ended, as far as it has."
+    )
+    error: str | None = strawberry.field(default=None, description="What went wrong, at most 16 KiB.")
+    occurred_at: datetime | None = strawberry.field(
+        default=None,
+        description="When the action happened, by your clock. The trail keeps its own time too, which can't be set.",
+    )
+    latency_ms: int | None = strawberry.field(
+        default=None, description="How long the action took, in milliseconds, 0 to 2147483647."
+    )
+    metadata: Json | None = strawberry.field(
+        default=None, description="Free-form details: a JSON object of at most 64 KiB and 16 levels."
+    )
+    input_summary: str | None = strawberry.field(
+        default=None, description="What went into the action, in short, at most 16 KiB."
+    )
+    output_summary: str | None = strawberry.field(
+        default=None, description="What came out of the action, in short, at most 16 KiB."
+    )
+
+    def common(self, *, default_status: EventStatus) -> dict[str, Any]:
+        """Return the common fields as the service's events take them."""
+        return {
+            "agent_id": self.agent_id,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "trace_id": self.trace_id,
+            "parent_event_id": self.parent_event_id,
+            "idempotency_key": self.idempotency_key,
+            "status": self.status or default_status,
+            "error": self.error,
+            "occurred_at": self.occurred_at,
+            "latency_ms": self.latency_ms,
+            "metadata": {} if self.metadata is None else self.metadata,
+            "input_summary": self.input_summary,
+            "output_summary": self.output_summary,
+        }
 
 
 @strawberry.input(description="A call of a language model.")
-class LogLlmCallInput:
+class LogLlmCallInput(LogEventFields):
     """Input of `logLlmCall`."""
 
     model: str = strawberry.field(description="The model's name, such as `gpt-4o`.")
-    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
-    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
-    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
-    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
-    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
-    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
-    status: EventStatus = strawberry.field(default=EventStatus.SUCCEEDED, description=_STATUS)
-    error: str | None = strawberry.field(default=None, description=_ERROR)
-    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
-    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
-    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
-    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
-    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
     input_tokens: int | None = strawberry.field(default=None, description="Tokens that the model read.")
     output_tokens: int | None = strawberry.field(default=None, description="Tokens that the model wrote.")
     cost_usd: Decimal | None = strawberry.field(
@@ -78,79 +117,42 @@ class LogLlmCallInput:
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             cost_usd=self.cost_usd,
-            **_common(self),
+            **self.common(default_status=EventStatus.SUCCEEDED),
         )
 
 
 @strawberry.input(description="An invocation of a tool.")
-class LogToolCallInput:
+class LogToolCallInput(LogEventFields):
     """Input of `logToolCall`."""
 
     tool_name: str = strawberry.field(description="The tool's name, such as `issue_refund`.")
-    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
-    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
-    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
-    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
-    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
-    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
-    status: EventStatus = strawberry.field(default=EventStatus.SUCCEEDED, description=_STATUS)
-    error: str | None = strawberry.field(default=None, description=_ERROR)
-    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
-    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
-    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
-    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
-    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
 
     def to_event(self) -> ToolCall:
         """Build the event; raises `InvalidInput`."""
-        return ToolCall(tool_name=self.tool_name, **_common(self))
+        return ToolCall(tool_name=self.tool_name, **self.common(default_status=EventStatus.SUCCEEDED))
 
 
 @strawberry.input(description="A hand-over to a person, another agent or a queue.")
-class LogEscalationInput:
+class LogEscalationInput(LogEventFields):
     """Input of `logEscalation`."""
 
-    target: EscalationTarget = strawberry.field(description="Who takes over.")
-    reason: str = strawberry.field(description="Why the agent hands over, at most 16 KiB; kept as `metadata.reason`.")
-    target_id: str | None = strawberry.field(
-        default=None,
-        description="Which person, agent or queue, at most 512 bytes; kept as `metadata.targetId`.",
+    status: EventStatus | None = strawberry.field(
+        default=EventStatus.PENDING, description="How the hand-over ended, as far as it has."
     )
-    agent_id: UUID | None = strawberry.field(default=None, description=_AGENT_ID)
-    user_id: str | None = strawberry.field(default=None, description=_USER_ID)
-    session_id: str | None = strawberry.field(default=None, description=_SESSION_ID)
-    trace_id: str | None = strawberry.field(default=None, description=_TRACE_ID)
-    parent_event_id: UUID | None = strawberry.field(default=None, description=_PARENT)
-    idempotency_key: str | None = strawberry.field(default=None, description=_KEY)
-    status: EventStatus = strawberry.field(default=EventStatus.PENDING, description=_STATUS)
-    error: str | None = strawberry.field(default=None, description=_ERROR)
-    occurred_at: datetime | None = strawberry.field(default=None, description=_OCCURRED)
-    latency_ms: int | None = strawberry.field(default=None, description=_LATENCY)
-    metadata: Json | None = strawberry.field(default=None, description=_METADATA)
-    input_summary: str | None = strawberry.field(default=None, description=_INPUT)
-    output_summary: str | None = strawberry.field(default=None, description=_OUTPUT)
+    target: EscalationTarget = strawberry.field(description="Who takes over.")
+    target_id: str | None = strawberry.field(
+        default=None, description="Which person, agent or queue, at most 512 bytes; kept as `metadata.targetId`."
+    )
+    reason: str = strawberry.field(description="Why the agent hands over, at most 16 KiB; kept as `metadata.reason`.")
 
     def to_event(self) -> Escalation:
         """Build the event; raises `InvalidInput`."""
-        return Escalation(target=self.target, target_id=self.target_id, reason=self.reason, **_common(self))
-
-
-def _common(sent: LogLlmCallInput | LogToolCallInput | LogEscalationInput) -> dict[str, Any]:
-    return {
-        "agent_id": sent.agent_id,
-        "user_id": sent.user_id,
-        "session_id": sent.session_id,
-        "trace_id": sent.trace_id,
-        "parent_event_id": sent.parent_event_id,
-        "idempotency_key": sent.idempotency_key,
-        "status": sent.status,
-        "error": sent.error,
-        "occurred_at": sent.occurred_at,
-        "latency_ms": sent.latency_ms,
-        "metadata": {} if sent.metadata is None else sent.metadata,
-        "input_summary": sent.input_summary,
-        "output_summary": sent.output_summary,
-    }
+        return Escalation(
+            target=self.target,
+            target_id=self.target_id,
+            reason=self.reason,
+            **self.common(default_status=EventStatus.PENDING),
+        )
 
 
 @strawberry.input(description="One event of a batch, of exactly one kind.", one_of=True)

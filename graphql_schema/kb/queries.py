@@ -8,7 +8,7 @@ import strawberry
 from app.auth.principal import Scope
 from app.embeddings.vector import check_vector, has_direction
 from app.errors import EmbeddingFailed, InvalidInput, Unavailable
-from app.kb.documents import DocumentFilter, find_document_by_external_id, find_documents, list_documents
+from app.kb.documents import DocumentFilter, find_document, find_document_by_external_id, list_documents
 from app.kb.search import SearchFilter, SearchRequest, search_chunks
 from app.pagination import PageRequest
 from app.validation import check_size, check_text
@@ -42,14 +42,11 @@ class KbQueries:
         context.require(Scope.KB_READ)
         if (id is None) == (external_id is None):
             raise InvalidInput(("id",), "pass either id or externalId")
-        document_id = None if id is None else find_uuid(id)
-        if external_id is None and document_id is None:
-            return None
         async with context.tenant_session() as session:
             if external_id is not None:
                 document = await find_document_by_external_id(session, external_id)
             else:
-                document = next(iter((await find_documents(session, filter(None, [document_id]))).values()), None)
+                document = await find_document(session, find_uuid(id or ""))
         return None if document is None else KbDocument.from_model(document)
 
     @strawberry.field(
