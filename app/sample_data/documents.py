@@ -8,7 +8,8 @@ from app.kb.documents import DocumentInput
 
 _SECTIONS = {
     "account": (
-        "sign-in-help", "two-factor-lost-phone", "team-invitations", "roles-and-permissions", "report-phishing",
+        "sign-in-help", "two-factor-lost-phone", "team-invitations", "roles-and-permissions",
+        "report-phishing",
     ),
     "billing": (
         "change-plan", "cancel-subscription", "refunds", "failed-card-payment", "read-your-invoice", "vat",

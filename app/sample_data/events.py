@@ -1,7 +1,8 @@
 """Two weeks of a support team's audit events. Pure: the same time and seed give the same events.
 
-A conversation is a session; each message in it starts a run with a trace of its own. Within a run every event names
-the one that led to it: a tool call the model call that asked for it, a model call the result that it read.
+A conversation is a session; each message in it starts a run with a trace of its own. Within a run every
+event names the one that led to it: a tool call the model call that asked for it, a model call the last result
+that it read.
 """
 
 import random
@@ -11,24 +12,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from app.sample_data.agents import AGENTS, MISHAPS, TOOL_LATENCY_MS, Model
+from app.sample_data.agents import AGENTS, MISHAPS, MODEL_FAILURES, Model, tool_latency_ms
 from app.sample_data.customers import invent_particulars
+from app.sample_data.rhythm import arrivals, is_peak, is_support_open, pause
 from app.sample_data.scenarios import Call, HandOver, Scenario, Turn, scenarios
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAYS = 14
-_CONVERSATIONS = 240
-
-# How busy each hour of a working day is, in UTC; the support team sits in Ireland.
-_HOURS = (1, 1, 1, 1, 1, 2, 6, 18, 34, 44, 46, 40, 28, 34, 42, 40, 32, 22, 12, 8, 6, 4, 3, 2)
-_WEEKEND = 0.22
-_BUSY_HOURS = frozenset({9, 10, 14})
-_SUPPORT_HOURS = range(8, 18)
-
-_MODEL_FAILURES = (
-    ("rate_limited: too many tokens a minute for this key, retry after 12 s", 429),
-    ("unavailable: the provider has no capacity at the moment", 503),
-)
+_CONVERSATIONS = 268
 
 # When the agents were last released, counted back from now.
 _RELEASED_AGO = timedelta(days=6, hours=7)
@@ -66,7 +57,7 @@ def sample_events(now: datetime, seed: int = 7) -> list[SampleEvent]:
     released_at = now - _RELEASED_AGO
     events: list[SampleEvent] = []
     for start, scenario in _conversations(rng, now):
-        conversation = _Conversation(rng, scenario, start, released_at)
+        conversation = _Conversation(rng, scenario, start, "1.19.0" if start >= released_at else "1.18.2")
         conversation.play()
         events += conversation.events
     past = (event for event in events if event.created_at < now)
@@ -74,30 +65,27 @@ def sample_events(now: datetime, seed: int = 7) -> list[SampleEvent]:
 
 
 def _conversations(rng: random.Random, now: datetime) -> Iterator[tuple[datetime, Scenario]]:
-    first = now - timedelta(days=_DAYS)
-    hours = [first + timedelta(hours=hour) for hour in range(_DAYS * 24)]
-    busyness = [_HOURS[hour.hour] * (_WEEKEND if hour.weekday() >= 5 else 1) for hour in hours]
     # Every problem comes up before one comes up again.
     pool: list[Scenario] = []
-    for hour in rng.choices(hours, busyness, k=_CONVERSATIONS):
+    for start in arrivals(rng, now, _DAYS, _CONVERSATIONS):
         if not pool:
             pool = [scenario for scenario in scenarios() for _ in range(scenario.weight)]
             rng.shuffle(pool)
-        yield hour + timedelta(seconds=rng.uniform(0, 3600)), pool.pop()
+        yield start, pool.pop()
 
 
 class _Conversation:
     """One customer's conversation, played turn by turn against a clock of its own."""
 
-    def __init__(self, rng: random.Random, scenario: Scenario, start: datetime, released_at: datetime) -> None:
+    def __init__(self, rng: random.Random, scenario: Scenario, start: datetime, version: str) -> None:
         self.events: list[SampleEvent] = []
         self._rng = rng
         self._scenario = scenario
         self._clock = start
-        self._particulars = invent_particulars(rng)
+        self._particulars = invent_particulars(rng, scenario.plan)
         self._session_id = f"conv-{rng.getrandbits(24):06x}"
         self._channel = rng.choices(("chat", "email"), (4, 1))[0]
-        self._version = "1.19.0" if start >= released_at else "1.18.2"
+        self._version = version
         # Instructions and tool descriptions; grows with all that is said and found.
         self._context_tokens = rng.randint(1100, 1500)
 
@@ -107,13 +95,8 @@ class _Conversation:
             if self._rng.random() >= turn.chance:
                 return
             self._run(turn)
-            if turn.hand_over is not None and turn.hand_over.target == "agent":
-                pause = self._rng.uniform(1, 6)
-            elif self._channel == "chat":
-                pause = self._rng.uniform(40, 540)
-            else:
-                pause = self._rng.uniform(900, 10_000)
-            self._clock += timedelta(seconds=pause)
+            is_handed_over = turn.hand_over is not None and turn.hand_over.target == "agent"
+            self._clock += pause(self._rng, "agent" if is_handed_over else self._channel)
 
     def _run(self, turn: Turn) -> None:
         self._agent = AGENTS[turn.agent]
@@ -135,8 +118,7 @@ class _Conversation:
     def _call_model(self, heard: str, said: str, finish_reason: str) -> None:
         model = self._agent.model
         details: dict[str, object] = {}
-        is_busy = self._clock.hour in _BUSY_HOURS and self._clock.weekday() < 5
-        if self._rng.random() < (0.045 if is_busy else 0.01):
+        if self._rng.random() < (0.05 if is_peak(self._clock) else 0.018):
             self._fail_model(model, heard)
             details["attempt"] = 2
             if self._rng.random() < 0.5:
@@ -146,50 +128,33 @@ class _Conversation:
         input_tokens = self._context_tokens
         output_tokens = len(said) // 4 + self._rng.randint(12, 60)
         self._context_tokens += output_tokens
-        latency = (model.first_token_ms + model.token_ms * output_tokens) * self._rng.lognormvariate(0, 0.25)
-        if self._rng.random() < 0.012:
-            latency = self._rng.uniform(20_000, 60_000)
         self._record(
-            "llm_call", model.name, heard, said, int(latency),
+            "llm_call", model.name, heard, said, model.latency_ms(self._rng, output_tokens),
             {"provider": model.provider, "finish_reason": finish_reason, **details},
             tokens=(input_tokens, output_tokens), cost_usd=model.cost(input_tokens, output_tokens),
         )  # fmt: skip
 
     def _fail_model(self, model: Model, heard: str) -> None:
-        error, http_status = self._rng.choices(
-            (
-                ("rate_limited: too many tokens a minute for this key, retry after 12 s", 429),
-                (
-                    "overloaded: the provider has no capacity at the moment",
-                    529 if model.provider == "anthropic" else 503,
-                ),
-            ),
-            (3, 1),
-        )[0]
+        error, http_status = self._rng.choices(MODEL_FAILURES, (3, 1))[0]
         self._record(
             "llm_call", model.name, heard, None, self._rng.randint(90, 600),
-            {"provider": model.provider, "attempt": 1, "http_status": http_status}, status="failed", error=error,
+            {"provider": model.provider, "attempt": 1, "http_status": http_status},
+            status="failed", error=error,
         )  # fmt: skip
         self._clock += timedelta(seconds=self._rng.uniform(12, 15))
 
     def _call_tool(self, call: Call) -> str:
         """Record the call, now and then after a failed attempt; return what the model reads of it."""
-        details = {key: self._fill(value) if isinstance(value, str) else value for key, value in call.details.items()}
+        items = call.details.items()
+        details = {key: self._fill(value) if isinstance(value, str) else value for key, value in items}
         mishap = MISHAPS.get(call.tool)
         if mishap is not None and call.status == "succeeded" and self._rng.random() < mishap.chance:
             error = self._fill(mishap.error)
-            latency = mishap.latency_ms or self._latency(call.tool)
-            given = self._fill(mishap.wrong_input or call.input)
             self._record(
-                "tool_invocation",
-                call.tool,
-                given,
-                None,
-                latency,
-                {**details, "attempt": 1},
-                status="failed",
-                error=error,
-            )
+                "tool_invocation", call.tool, self._fill(mishap.wrong_input or call.input), None,
+                mishap.latency_ms or tool_latency_ms(self._rng, call.tool), {**details, "attempt": 1},
+                status="failed", error=error,
+            )  # fmt: skip
             self._call_model(f"{call.tool}: {error}", self._fill(mishap.decision), "tool_use")
             details["attempt"] = 2
         if call.tool == "kb_search":
@@ -198,25 +163,21 @@ class _Conversation:
         output, error = self._fill(call.output), self._fill(call.error)
         self._record(
             "tool_invocation", call.tool, self._fill(call.input), output or None,
-            call.latency_ms or self._latency(call.tool), details, status=call.status, error=error or None,
+            call.latency_ms or tool_latency_ms(self._rng, call.tool), details,
+            status=call.status, error=error or None,
         )  # fmt: skip
         return f"{call.tool}: {output or error}"
 
     def _escalate(self, hand_over: HandOver) -> None:
         # At night only security is awake; everything else waits.
-        is_open = self._clock.hour in _SUPPORT_HOURS and self._clock.weekday() < 5
-        is_taken = is_open or hand_over.target == "agent" or hand_over.target_id == "security-on-call"
-        reason = self._fill(hand_over.reason)
-        output = f"Taken over by {hand_over.target_id}" if is_taken else f"Waits for {hand_over.target_id} until 8:00"
+        target_id, reason = hand_over.target_id, self._fill(hand_over.reason)
+        is_awake = hand_over.target == "agent" or target_id == "security-on-call"
+        is_taken = is_awake or is_support_open(self._clock)
+        output = f"Taken over by {target_id}" if is_taken else f"Waits for {target_id} until support opens"
         self._record(
             "escalation", hand_over.target, reason, output, self._rng.randint(80, 700),
-            {"reason": reason, "targetId": hand_over.target_id}, status="succeeded" if is_taken else "pending",
+            {"reason": reason, "targetId": target_id}, status="succeeded" if is_taken else "pending",
         )  # fmt: skip
-
-    def _latency(self, tool: str) -> int:
-        if self._rng.random() < 0.006:
-            return self._rng.randint(20_000, 29_000)
-        return self._rng.randint(*TOOL_LATENCY_MS[tool])
 
     def _fill(self, text: str | None) -> str:
         return "" if text is None else text.format_map(self._particulars)

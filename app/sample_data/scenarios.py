@@ -1,7 +1,7 @@
 """The conversations that sample events are made of, read from `conversations/*.json`.
 
-Texts hold placeholders such as {invoice}, which `app.sample_data.customers` fills. A conversation goes on to its next
-turn with that turn's `chance` and otherwise ends.
+Texts hold placeholders such as {invoice}, which `app.sample_data.customers` fills. A conversation goes on to
+its next turn with that turn's `chance` and otherwise ends.
 """
 
 import json
@@ -44,7 +44,7 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of the customer and everything up to the answer. One of the `messages` and `replies` is used."""
+    """One message of the customer and all up to the answer; one of the `messages` and `replies` is used."""
 
     agent: str
     messages: tuple[str, ...]
@@ -56,10 +56,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A customer's problem. An anonymous customer is not signed in, so that events name no user."""
+    """A customer's problem. It comes from customers on `plan`, or on any paid plan when that is None.
+
+    An anonymous customer is not signed in, so that events name no user.
+    """
 
     name: str
     topic: str
+    plan: str | None
     anonymous: bool
     weight: int
     turns: tuple[Turn, ...]
@@ -77,6 +81,7 @@ def _scenario(item: Mapping[str, Any]) -> Scenario:
     return Scenario(
         name=item["name"],
         topic=item["topic"],
+        plan=item.get("plan"),
         anonymous=item.get("anonymous", False),
         weight=item.get("weight", 1),
         turns=tuple(_turn(turn) for turn in item["turns"]),
@@ -84,10 +89,11 @@ def _scenario(item: Mapping[str, Any]) -> Scenario:
 
 
 def _turn(item: Mapping[str, Any]) -> Turn:
+    steps = (Step(step["think"], tuple(_call(*call) for call in step["calls"])) for step in item["steps"])
     return Turn(
         agent=item["agent"],
         messages=tuple(item["messages"]),
-        steps=tuple(Step(step["think"], tuple(_call(*call) for call in step["calls"])) for step in item["steps"]),
+        steps=tuple(steps),
         replies=tuple(item["replies"]),
         hand_over=HandOver(*item["hand_over"]) if "hand_over" in item else None,
         chance=item.get("chance", 1.0),
