@@ -1,0 +1,70 @@
+"""`konstruct bench-data`: fill a database for benchmarks."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import asyncpg
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.auth.api_keys import make_api_key
+from app.auth.principal import Scope
+from app.auth.tenants import create_tenant, store_api_key
+from app.cli.database import AsJson
+from app.cli.output import console, print_json
+from app.database.owner import owner_transaction
+from app.database.partitions import create_partitions
+from app.database.urls import parse_database_url
+from app.sample_data.bulk import BulkPlan, load_bulk
+from app.settings import Settings
+
+_DAYS = 90
+
+
+def bench_data(
+    events: Annotated[int, typer.Option(help="Audit events in all.", min=0)] = 1_000_000,
+    chunks: Annotated[int, typer.Option(help="Knowledge base chunks in all.", min=0)] = 100_000,
+    tenants: Annotated[int, typer.Option(help="Tenants to spread them over; the first gets a fifth.", min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Load realistic data at scale into an empty database, as its owner. For benchmarks only."""
+    settings = Settings.from_environment()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
+        disable=as_json,
+    ) as progress:  # fmt: skip
+        tasks = {kind: progress.add_task(kind, total=total) for kind, total in (("events", events), ("chunks", chunks))}
+        made = asyncio.run(
+            _load(settings, events, chunks, tenants, lambda kind, rows: progress.advance(tasks[kind], rows))
+        )
+    if as_json:
+        print_json(made)
+    else:
+        console.print(f"Loaded. The largest tenant is {made[0]['tenant_id']}, its key {made[0]['api_key']}")
+
+
+async def _load(
+    settings: Settings, events: int, chunks: int, tenants: int, advance: Callable[[str, int], None]
+) -> list[dict[str, str]]:
+    made = []
+    async with owner_transaction(settings.database) as connection:
+        await create_partitions(
+            connection,
+            months_ahead=settings.database.partitions_ahead,
+            since=datetime.now(UTC) - timedelta(days=_DAYS + 1),
+        )
+        for number in range(tenants):
+            tenant_id = await create_tenant(connection, f"Bench {number + 1}")
+            key = make_api_key("bench", tuple(Scope))
+            await store_api_key(connection, tenant_id, key)
+            made.append((tenant_id, key.secret))
+    plan = BulkPlan([tenant_id for tenant_id, _ in made], events, chunks, settings.embeddings.index_dimensions, _DAYS)
+    url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
+    copying = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+    try:
+        await load_bulk(copying, plan, advance)
+    finally:
+        await copying.close()
+    return [{"tenant_id": str(tenant_id), "api_key": secret} for tenant_id, secret in made]
