@@ -23,6 +23,9 @@ Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 Condition = ColumnElement[bool]
 V = TypeVar("V", UUID, int, Decimal)
 
+# Decimal places before or after the point; far beyond any amount, far below where PostgreSQL gives up.
+_MAX_MAGNITUDE = 100
+
 
 def all_of(conditions: Sequence[Condition]) -> Condition:
     """Return the conjunction; of nothing, true."""
@@ -111,8 +114,8 @@ class RangeFilter(Generic[V]):
         """Return itself if its operands are finite numbers."""
         for name in ("eq", "gt", "gte", "lt", "lte"):
             operand = getattr(self, name)
-            if isinstance(operand, Decimal) and not operand.is_finite():
-                raise InvalidInput((*path, name), "must be a finite number")
+            if isinstance(operand, Decimal) and not (operand.is_finite() and abs(operand.adjusted()) <= _MAX_MAGNITUDE):
+                raise InvalidInput((*path, name), f"must be a finite number of at most {_MAX_MAGNITUDE} digits")
         return self
 
     def conditions(self, column: Column) -> list[Condition]:

@@ -8,6 +8,8 @@ from app.errors import Path, QueryTooComplex, ServiceError, UserMistake
 from app.observability.logging import get_logger
 from app.observability.request import RequestRecord
 
+_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
+
 INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
 
 log = get_logger("konstruct.graphql")
@@ -27,13 +29,21 @@ def mask_error(error: GraphQLError, record: RequestRecord) -> None:
             message = mistake_message(original)
     elif isinstance(original, RecursionError):
         code, message = QueryTooComplex.code, "the query is nested too deeply"
+    elif isinstance(original, ValueError) and error.path is None:
+        # A literal that Python can't read at all, such as an integer of thousands of digits.
+        message = "a value in the document can't be read; its number has too many digits"
     elif original is not None and not isinstance(original, GraphQLError):
-        # Anything else is about the client's own document: its syntax, its validity, its variables.
+        # What is left without an original is about the client's own document: its syntax, its validity, its variables.
         code, message = "INTERNAL", INTERNAL_MESSAGE
         log.error("resolver_failed", request_id=record.request_id, path=error.path, exc_info=original)
     record.note_error(code)
     error.message = printable(message)
     error.extensions = {"code": code, **extensions, "requestId": record.request_id}
+
+
+def hide_suggestions(error: GraphQLError) -> None:
+    """Take graphql-core's guesses at what was meant out of a message: they would spell out the schema to strangers."""
+    error.message = _SUGGESTION.sub("", error.message)
 
 
 def mistake_message(mistake: UserMistake) -> str:

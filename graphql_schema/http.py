@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
+from graphql_schema.scalars import WrittenFloat
+
 APPLICATION_JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
@@ -64,7 +66,11 @@ async def read_request(request: Request, max_bytes: int) -> GraphQLRequest:
 def decode_json(text: bytes | str) -> Any:
     """Parse strict JSON with integers of any size; raise `MalformedRequest` for NaN, bad UTF-8 or endless nesting."""
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(
+            text if isinstance(text, str) else text.decode("utf-8"),
+            parse_float=WrittenFloat,
+            parse_constant=_refuse_constant,
+        )
     except RecursionError:
         raise MalformedRequest(400, "the JSON is nested too deeply") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ Cost: a field counts one, times the sizes of the lists it lies in (`first`, `las
 field counts ten more, since each opens a session of its own. Depth and the number of root fields are bounded as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,18 +19,24 @@ from graphql import (
     FragmentSpreadNode,
     InlineFragmentNode,
     IntValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
 )
 
-from app.errors import QueryTooComplex
+from app.errors import InvalidInput, QueryTooComplex
 from app.pagination import DEFAULT_PAGE_SIZE
 from app.settings import Limits
 
 _ROOT_FIELD_COST = 10
-_DEFAULT_SEARCH_RESULTS = 10
-_LIST_FIELDS = frozenset({"auditEvents", "kbDocuments", "chunks"})
+_DEFAULT_SIZES = {
+    "auditEvents": DEFAULT_PAGE_SIZE,
+    "kbDocuments": DEFAULT_PAGE_SIZE,
+    "chunks": DEFAULT_PAGE_SIZE,
+    "kbSearch": 10,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class _Size:
 class _Measure:
     fragments: Mapping[str, FragmentDefinitionNode]
     variables: Mapping[str, Any]
+    defaults: Mapping[str, ValueNode]
+    max_size: int
     measured: dict[str, _Size] = field(default_factory=dict)
 
     def selection(self, selection_set: SelectionSetNode | None) -> _Size:
@@ -77,30 +85,56 @@ class _Measure:
         return self.measured[name]
 
     def multiplier(self, node: FieldNode) -> int:
-        sizes = [
-            size
-            for argument in node.arguments or ()
-            if argument.name.value in {"first", "last"} and (size := self.number(argument.value)) is not None
-        ]
+        """Return how many items the field may yield, as far as its list would give them at all."""
+        sizes = [size for value in _size_values(node) if (size := self.number(value)) is not None]
         if sizes:
-            return max(1, *sizes)
-        if node.name.value in _LIST_FIELDS:
-            return DEFAULT_PAGE_SIZE
-        return _DEFAULT_SEARCH_RESULTS if node.name.value == "hits" else 1
+            return min(max(1, *sizes), self.max_size)
+        return _DEFAULT_SIZES.get(node.name.value, 1)
 
-    def number(self, value: object) -> int | None:
+    def number(self, value: ValueNode | None) -> int | None:
         if isinstance(value, IntValueNode):
-            return int(value.value) if len(value.value) < 12 else None
+            # More digits than any limit has: as good as endless, and int() would refuse a few thousand.
+            return int(value.value) if len(value.value) < 12 else self.max_size
         if isinstance(value, VariableNode):
-            given = self.variables.get(value.name.value)
+            name = value.name.value
+            if name not in self.variables:
+                return self.number(self.defaults.get(name))
+            given = self.variables[name]
+            if isinstance(given, Mapping):
+                given = given.get("limit")
             return given if isinstance(given, int) and not isinstance(given, bool) else None
         return None
+
+
+def _size_values(node: FieldNode) -> Iterator[ValueNode]:
+    for argument in node.arguments or ():
+        if argument.name.value in {"first", "last"}:
+            yield argument.value
+        elif isinstance(argument.value, ObjectValueNode):
+            yield from (item.value for item in argument.value.fields if item.name.value == "limit")
+        elif argument.name.value == "input":
+            yield argument.value
+
+
+def check_single_operation(document: DocumentNode) -> None:
+    """Raise `InvalidInput` when a document holds several operations and none was named."""
+    if sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1:
+        raise InvalidInput(("operation_name",), "must name one of the document's operations")
 
 
 def check_document(document: DocumentNode, variables: Mapping[str, Any] | None, limits: Limits) -> None:
     """Raise `QueryTooComplex` when any operation of the document asks for more than the limits allow."""
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-    measure = _Measure(fragments, variables or {})
+    defaults = {
+        definition.variable.name.value: definition.default_value
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode)
+        for definition in node.variable_definitions or ()
+        if definition.default_value is not None
+    }
+    # A list never yields more than this: a field that asks for more is refused by name when it is resolved.
+    max_size = max(limits.page_size, limits.search_results)
+    measure = _Measure(fragments, variables or {}, defaults, max_size)
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode):
             _check_size(measure.selection(node.selection_set), limits)

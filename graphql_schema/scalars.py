@@ -4,7 +4,7 @@ import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, NewType
+from typing import Any, NewType, Self
 from uuid import UUID
 
 import orjson
@@ -15,6 +15,20 @@ from strawberry.types.scalar import ScalarDefinition
 from app.validation import JsonText
 
 Json = NewType("Json", object)
+
+
+class WrittenFloat(float):
+    """A number of a JSON body that remembers its digits, which binary floating point would round."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, written: str) -> Self:
+        """Read the number."""
+        number = super().__new__(cls, written)
+        number.written = written
+        return number
+
 
 _DATE_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:\d{2})", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -51,7 +65,7 @@ def parse_decimal(value: object) -> Decimal:
     """Read a number, or its text, exactly."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise GraphQLError(f"Decimal must be a number or its text, such as 0.0125, got {_shown(value)}")
-    text = str(value)
+    text = value.written if isinstance(value, WrittenFloat) else str(value)
     try:
         number = Decimal(text) if len(text) <= 64 and text.isascii() else None
     except InvalidOperation:

@@ -22,11 +22,11 @@ from app.errors import ServiceError
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
 from graphql_schema.context import Context
-from graphql_schema.errors import mask_error
+from graphql_schema.errors import hide_suggestions, mask_error
 from graphql_schema.introspection import IntrospectionRefused
 from graphql_schema.kb.mutations import KbMutations
 from graphql_schema.kb.queries import KbQueries
-from graphql_schema.limits import check_document
+from graphql_schema.limits import check_document, check_single_operation
 from graphql_schema.scalars import SCALARS
 from graphql_schema.user_errors import (
     EmbeddingDimensionMismatchError,
@@ -65,6 +65,8 @@ class KonstructSchema(strawberry.Schema):
         if not isinstance(context, Context):
             return
         for error in errors:
+            if self.config.disable_field_suggestions:
+                hide_suggestions(error)
             mask_error(error, context.record)
             code = (error.extensions or {}).get("code", "INTERNAL")
             context.services.metrics.errors.labels(code).inc()
@@ -88,6 +90,9 @@ class Gatekeeper(SchemaExtension):
             if context.connection_params is not None:
                 await context.authenticate(context.authorization)
             if execution.graphql_document is not None:
+                # Strawberry would run the first of several operations, for want of a name.
+                if execution._provided_operation_name is None:  # noqa: SLF001
+                    check_single_operation(execution.graphql_document)
                 check_document(execution.graphql_document, execution.variables, context.limits)
         except ServiceError as error:
             execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]

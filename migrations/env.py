@@ -9,12 +9,14 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, NullPool, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database.engine import create_owner_engine
 from app.database.migrate import MIGRATION_LOCK, configure_from_settings
 from app.database.urls import parse_database_url
 from app.models import Base
+from app.models.audit_event import Xid8
 from app.settings import Settings
 
 INDEXES_BEYOND_THE_ORM = {"kb_chunks_embedding_idx"}
@@ -47,6 +49,8 @@ def run_migrations(connection: Connection | None, /, **options: Any) -> None:
         transaction_per_migration=False,
         **options,
     )
+    if connection is not None:
+        ischema_names["xid8"] = Xid8
     with context.begin_transaction():
         if connection is not None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
@@ -56,7 +60,8 @@ def run_migrations(connection: Connection | None, /, **options: Any) -> None:
 async def run_with_own_connection(settings: Settings) -> None:
     """Connect as the owner for a command that came in through Alembic's own command line."""
     url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
-    engine = create_owner_engine(url)
+    # Not the product's own engine: reflection needs JSON parsed, as SQLAlchemy does by itself.
+    engine = create_async_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
         await connection.commit()
@@ -70,6 +75,7 @@ else:
     environment = Settings.from_environment()
     configure_from_settings(context.config, environment)
     if context.is_offline_mode():
-        run_migrations(None, dialect_name="postgresql", literal_binds=True)
+        # The default parameter style would double every per cent sign in the functions' bodies.
+        run_migrations(None, dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     else:
         asyncio.run(run_with_own_connection(environment))

@@ -104,7 +104,7 @@ class AuditLogger:
         async with self._transaction() as session:
             results = await append_events(session, events)
             if atomic and any(result.outcome is LogOutcome.REJECTED for result in results):
-                raise _AtomicBatchRejected([_undone(result) for result in results])
+                raise _AtomicBatchRejected(_undone(session, results))
         return results
 
     @asynccontextmanager
@@ -156,11 +156,19 @@ def _rejected(event: PreparedEvent | UserMistake) -> LogResult:
     return LogResult(LogOutcome.REJECTED, mistake=event if isinstance(event, UserMistake) else _BATCH_REJECTED)
 
 
-def _undone(result: LogResult) -> LogResult:
-    # Duplicates were there before the batch and stay; what the batch itself wrote is gone.
-    if result.outcome is LogOutcome.RECORDED:
-        return LogResult(LogOutcome.REJECTED, mistake=_BATCH_REJECTED)
-    return result
+def _undone(session: AsyncSession, results: Sequence[LogResult]) -> list[LogResult]:
+    """Return what is left of the results when the batch is rolled back: only what was there before it."""
+    written = {result.event.id for result in results if result.event and result.outcome is LogOutcome.RECORDED}
+    undone = []
+    for result in results:
+        if result.event is None or result.event.id not in written:
+            # Kept out of the roll-back, which would make the session forget the event's columns.
+            if result.event is not None and result.event in session:
+                session.expunge(result.event)
+            undone.append(result)
+        else:
+            undone.append(LogResult(LogOutcome.REJECTED, mistake=result.mistake or _BATCH_REJECTED))
+    return undone
 
 
 _BATCH_REJECTED = InvalidInput((), "not recorded, because another event of this atomic batch was rejected")

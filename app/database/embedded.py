@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from pydantic import SecretStr
@@ -171,8 +172,9 @@ class EmbeddedPostgres:
         with tempfile.TemporaryFile("w+") as output:
             command: Sequence[str] = [str(self._bin / program), *arguments]
             done = subprocess.run(  # noqa: S603 - fixed programs from the installed wheel
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, user=self._user, check=False,
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=False,
                 cwd="/", env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}, start_new_session=True,
+                **_identity(self._user),
             )  # fmt: skip
             if check and done.returncode != 0:
                 output.seek(0)
@@ -195,6 +197,13 @@ def _binaries() -> tuple[Path, str | None]:
     _ensure_unprivileged_user()
     _allow_traversal(binaries)
     return binaries, UNPRIVILEGED_USER
+
+
+def _identity(user: str | None) -> dict[str, Any]:
+    """Return the arguments that run a program as a user, with that user's group and not with root's groups."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": ()}
 
 
 def _ensure_unprivileged_user() -> None:

@@ -19,7 +19,9 @@ _UNDEFINED_TABLE = "42P01"
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 _UNSAFE_ROLE = """
-SELECT current_user::text AS role, r.rolsuper AS is_superuser, r.rolbypassrls AS bypasses_rls,
+SELECT current_user::text AS role,
+    EXISTS (SELECT FROM pg_roles m WHERE m.rolsuper AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS is_superuser,
+    EXISTS (SELECT FROM pg_roles m WHERE m.rolbypassrls AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS bypasses_rls,
     (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
      WHERE c.relname IN ('tenants', 'api_keys', 'audit_events', 'audit_idempotency_keys', 'kb_documents', 'kb_chunks')
        AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
@@ -86,7 +88,7 @@ async def _role_problems(connection: AsyncConnection) -> list[Problem]:
     row = (await connection.execute(text(_UNSAFE_ROLE))).one()
     remedy = "connect as konstruct_app, which `konstruct migrate` creates"
     if row.is_superuser:
-        reason = f"the database role {row.role} is a superuser, to whom row level security does not apply; {remedy}"
+        reason = f"the database role {row.role} is a superuser, whom row level security does not bind; {remedy}"
     elif row.bypasses_rls:
         reason = f"the database role {row.role} has BYPASSRLS, so tenants would not be isolated; {remedy}"
     elif row.owned_tables:

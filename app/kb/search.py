@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 from pgvector.sqlalchemy import HALFVEC
 from pgvector.sqlalchemy import Vector as VectorType
-from sqlalchemy import Select, bindparam, cast, func, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
@@ -159,7 +159,7 @@ async def _search_index(session: AsyncSession, request: SearchRequest, documents
     await session.execute(_SCAN_SETTINGS, {"ef_search": str(min(max(wanted, 100), 1000))})
     dimensions = len(request.vector)
     indexed = cast(KBChunk.embedding, HALFVEC(dimensions))
-    by_index = indexed.cosine_distance(cast(bindparam("query", request.vector, VectorType()), HALFVEC(dimensions)))
+    by_index = indexed.cosine_distance(cast(_query_vector(request), HALFVEC(dimensions)))
     near = _restricted(documents).with_only_columns(KBChunk.id).order_by(by_index).limit(wanted).cte("near")
     return await _run(session, _nearest(select(KBChunk).join(near, near.c.id == KBChunk.id), request, request.limit))
 
@@ -172,7 +172,7 @@ def _restricted(documents: Condition | None) -> Select[Any]:
 
 
 def _nearest(query: Select[Any], request: SearchRequest, limit: int) -> Select[Any]:
-    distance = KBChunk.embedding.cosine_distance(bindparam("query", request.vector, VectorType()))
+    distance = KBChunk.embedding.cosine_distance(_query_vector(request))
     # A vector of zeros is at no angle to anything (its distance is NaN).
     return (
         query.add_columns(distance.label("distance"))
@@ -181,6 +181,11 @@ def _nearest(query: Select[Any], request: SearchRequest, limit: int) -> Select[A
         .order_by(distance, KBChunk.id)
         .limit(limit)
     )
+
+
+def _query_vector(request: SearchRequest) -> ColumnElement[Any]:
+    # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
+    return cast(bindparam("query", request.vector, VectorType()), VectorType(len(request.vector)))
 
 
 async def _run(session: AsyncSession, query: Select[Any]) -> list[SearchHit]:

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 
 from app.audit.query import AuditEventFilter, count_events
+from app.auth.principal import Scope
 from app.pagination import Page
 from graphql_schema.audit.enums import ActionType, EventStatus
 from graphql_schema.context import Info
@@ -49,12 +50,17 @@ class AuditEvent(Node):
     parent_event_id: strawberry.Private[UUID | None]
 
     @strawberry.field(
-        description="The event that led to this one. Null when there is none or it is not (yet) in this trail."
+        description=(
+            "The event that led to this one. Null when there is none or it is not (yet) in this trail. Needs the scope"
+            " AUDIT_READ."
+        )
     )
     async def parent_event(self, info: Info) -> Optional["AuditEvent"]:
         """Load the parents of all events of the answer at once."""
         if self.parent_event_id is None:
             return None
+        # A credential that may only write gets its own event back, and no other.
+        info.context.require(Scope.AUDIT_READ)
         parent = await info.context.events.load(self.parent_event_id)
         return None if parent is None else AuditEvent.from_model(parent)
 

@@ -1,0 +1,153 @@
+"""SIGTERM: what is under way is finished or rolled back, idle connections hold nothing up, the process goes."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+import websockets
+
+from app.settings import Settings
+from tests.support.database import TestTenant, connect, stored_events, wait_until
+from tests.support.server import GraphQLClient, LiveServer, live_server
+
+LOG = """
+mutation { logLlmCall(input: {model: "m", idempotencyKey: "held"}) { outcome event { id } userErrors { code } } }
+"""
+
+
+@contextlib.asynccontextmanager
+async def key_held(settings: Settings, tenant: TestTenant) -> AsyncIterator[None]:
+    """Hold the mutation's idempotency key in an open transaction, so that the mutation waits; free it at the end."""
+    async with connect(settings.database.database_url, tenant.id) as connection:
+        await connection.execute(
+            "INSERT INTO audit_idempotency_keys (tenant_id, key, event_id, body_hash)"
+            " VALUES ($1, 'held', $2, decode(repeat('00', 32), 'hex'))",
+            tenant.id,
+            uuid4(),
+        )
+        yield
+
+
+async def start_mutation(server: LiveServer, settings: Settings, tenant: TestTenant) -> asyncio.Task[httpx.Response]:
+    """Send the mutation; return when PostgreSQL has it waiting."""
+
+    async def send() -> httpx.Response:
+        headers = {"authorization": f"Bearer {tenant.api_key}"}
+        async with httpx.AsyncClient(timeout=30) as http:
+            return await http.post(server.graphql_url, json={"query": LOG}, headers=headers)
+
+    task = asyncio.create_task(send())
+
+    async def is_waiting() -> bool:
+        async with connect(settings.database.owner_database_url) as owner:
+            query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+            return bool(await owner.fetchval(query))
+
+    assert await wait_until(is_waiting, seconds=10)
+    return task
+
+
+async def exit_code(server: LiveServer, seconds: float) -> int | None:
+    """Wait for the process to end; return its exit code, or `None` when it goes on."""
+    try:
+        return await asyncio.to_thread(server.process.wait, seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+@contextlib.asynccontextmanager
+async def idle_socket(server: LiveServer, tenant: TestTenant) -> AsyncIterator[websockets.ClientConnection]:
+    """Open an authenticated WebSocket connection on which nothing happens."""
+    protocol = websockets.Subprotocol("graphql-transport-ws")
+    async with websockets.connect(server.websocket_url, subprotocols=[protocol]) as socket:
+        payload = {"Authorization": f"Bearer {tenant.api_key}"}
+        await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
+        assert json.loads(await asyncio.wait_for(socket.recv(), 10))["type"] == "connection_ack"
+        yield socket
+
+
+async def test_mutation_in_flight_is_answered_before_the_process_ends(
+    settings: Settings, tenant_a: TestTenant, tmp_path: Path
+) -> None:
+    """A mutation that waits when SIGTERM comes is committed and answered; new connections are refused (C68)."""
+    with live_server(settings, tmp_path) as server:
+        async with key_held(settings, tenant_a):
+            mutation = await start_mutation(server, settings, tenant_a)
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(1)
+            assert server.process.poll() is None
+            with pytest.raises(httpx.ConnectError):
+                async with httpx.AsyncClient() as http:
+                    await http.get(f"{server.base_url}/healthz")
+        answer = await mutation
+        code = await exit_code(server, 5)
+    logged = answer.json()["data"]["logLlmCall"]
+    (row,) = await stored_events(settings, tenant_a.id)
+    assert logged == {"outcome": "RECORDED", "event": {"id": str(row["id"])}, "userErrors": []}
+    assert code == 0
+
+
+async def test_mutation_that_never_ends_is_rolled_back(
+    settings: Settings, tenant_a: TestTenant, tmp_path: Path
+) -> None:
+    """A mutation still waiting after the grace period is rolled back whole, and the process ends all the same (C68)."""
+    with live_server(settings, tmp_path, KONSTRUCT_SHUTDOWN_SECONDS="2") as server:
+        async with key_held(settings, tenant_a):
+            mutation = await start_mutation(server, settings, tenant_a)
+            started = time.perf_counter()
+            server.process.send_signal(signal.SIGTERM)
+            code = await exit_code(server, 15)
+            took = time.perf_counter() - started
+            with contextlib.suppress(httpx.HTTPError):
+                assert (await mutation).status_code >= 500
+    assert 2 <= took < 8
+    assert await stored_events(settings, tenant_a.id) == []
+    async with connect(settings.database.database_url, tenant_a.id) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM audit_idempotency_keys") == 0
+    assert code == 0
+
+
+async def test_idle_connections_do_not_keep_the_process_alive(
+    settings: Settings, tenant_a: TestTenant, tmp_path: Path
+) -> None:
+    """Idle WebSockets are closed as going away, idle HTTP connections too, and the process ends at once (C68)."""
+    with live_server(settings, tmp_path) as server:
+        async with contextlib.AsyncExitStack() as stack:
+            http = await stack.enter_async_context(httpx.AsyncClient())
+            client = GraphQLClient(server.graphql_url, tenant_a.api_key, http)
+            await asyncio.gather(*(client.data("{ auditEvents { nodes { id } } }") for _ in range(5)))
+            sockets = [await stack.enter_async_context(idle_socket(server, tenant_a)) for _ in range(3)]
+            started = time.perf_counter()
+            server.process.send_signal(signal.SIGTERM)
+            closed = []
+            for socket in sockets:
+                with pytest.raises(websockets.ConnectionClosed):
+                    await asyncio.wait_for(socket.recv(), 10)
+                closed.append(socket.close_code)
+            code = await exit_code(server, 15)
+            took = time.perf_counter() - started
+    assert set(closed) <= {1001, 1012}
+    assert took < 5
+    assert code == 0
+
+
+async def test_signal_ends_several_workers(settings: Settings, tenant_a: TestTenant, tmp_path: Path) -> None:
+    """With two worker processes, SIGTERM to the parent ends them all; nobody listens afterwards."""
+    with live_server(settings, tmp_path, "--workers", "2") as server:
+        async with httpx.AsyncClient() as http:
+            client = GraphQLClient(server.graphql_url, tenant_a.api_key, http)
+            assert (await client.data("{ viewer { subject } }"))["viewer"]["subject"] == "test-key"
+        server.process.send_signal(signal.SIGTERM)
+        code = await exit_code(server, 15)
+        with pytest.raises(httpx.ConnectError):
+            async with httpx.AsyncClient() as http:
+                await http.get(f"{server.base_url}/healthz")
+    assert code == 0
