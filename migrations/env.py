@@ -9,10 +9,10 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, NullPool, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.database.engine import create_reflecting_engine
 from app.database.migrate import MIGRATION_LOCK, configure_from_settings
 from app.database.urls import parse_database_url
 from app.models import Base
@@ -60,8 +60,7 @@ def run_migrations(connection: Connection | None, /, **options: Any) -> None:
 async def run_with_own_connection(settings: Settings) -> None:
     """Connect as the owner for a command that came in through Alembic's own command line."""
     url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
-    # Not the product's own engine: reflection needs JSON parsed, as SQLAlchemy does by itself.
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_reflecting_engine(url)
     async with engine.connect() as connection:
         await connection.run_sync(run_migrations)
         await connection.commit()

@@ -42,6 +42,11 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     return engine
 
 
+def create_reflecting_engine(url: URL) -> AsyncEngine:
+    """Create an engine that may inspect the schema, for which SQLAlchemy needs JSON parsed as it does by itself."""
+    return create_async_engine(url, poolclass=NullPool)
+
+
 def create_owner_engine(url: URL) -> AsyncEngine:
     """Create an engine without a pool, for migrations and the command line."""
     return create_async_engine(

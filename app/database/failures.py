@@ -11,8 +11,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import ServiceError, Timeout, Unavailable
 
-_QUERY_CANCELED = "57014"
-_LOCK_NOT_AVAILABLE = "55P03"
+_TOO_LONG = Timeout("the database took too long; ask for less or narrow the filter")
+
+_BY_SQLSTATE: dict[str | None, ServiceError] = {
+    "57014": _TOO_LONG,  # query_canceled: by statement_timeout
+    "55P03": _TOO_LONG,  # lock_not_available
+    # A statement prepared before a migration changed a column's type; the next request prepares it anew.
+    "0A000": Unavailable("the database's schema has just changed; try again"),
+}
 
 # Classes of SQLSTATE after which the same request may well succeed: connection failures, resource shortages,
 # operator interventions such as a restart, and serialisation conflicts.
@@ -37,8 +43,9 @@ def translate(error: SQLAlchemyError | OSError) -> ServiceError | None:
     if isinstance(error, IntegrityError):
         return None
     state = sqlstate(error)
-    if state in {_QUERY_CANCELED, _LOCK_NOT_AVAILABLE}:
-        return Timeout("the database took too long; ask for less or narrow the filter")
+    if state in _BY_SQLSTATE:
+        known = _BY_SQLSTATE[state]
+        return type(known)(known.message)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
         return Unavailable("the database connection was lost; try again in a moment")

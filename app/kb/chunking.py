@@ -32,7 +32,7 @@ class MimeType(StrEnum):
 
 
 def has_visible_text(text: str) -> bool:
-    """Whether there is at least one letter, digit or symbol to read."""
+    """Whether there is at least one letter or digit; signs and pictures alone say nothing that a search could find."""
     return any(character.isalnum() for character in text.translate(_INVISIBLE))
 
 

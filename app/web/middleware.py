@@ -1,5 +1,6 @@
 """The outermost layer: a request id, one log line and the metrics of each request, and a last resort for errors."""
 
+import asyncio
 import re
 import time
 
@@ -18,6 +19,8 @@ _KNOWN_ROUTES = frozenset({"/graphql", "/graphiql", "/healthz", "/readyz", "/met
 
 # Probes every few seconds would drown the requests.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+_INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
 
 log = get_logger("konstruct.request")
 
@@ -38,33 +41,59 @@ class RequestMiddleware:
         record = start_record(scope, given if given is not None and _REQUEST_ID.fullmatch(given) else None)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         route = path if path in _KNOWN_ROUTES else "other"
-        status = 500
+        answer = _Answer(scope, send, record)
         started = time.perf_counter()
-
-        async def send_observed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = record.request_id
-            elif message["type"] == "websocket.accept":
-                status = 101
-            elif message["type"] == "websocket.close" and status != 101:
-                status = 403
-            await send(message)
-
         with self._metrics.in_flight.track_inprogress():
             try:
-                await self._app(scope, receive, send_observed)
+                await self._app(scope, receive, answer.send)
+            except asyncio.CancelledError:
+                # The server stops and could wait no longer; what was not committed is rolled back.
+                await answer.fail(503, "UNAVAILABLE", "the server is stopping; try again")
+                raise
             except Exception:
                 log.exception("request_failed", request_id=record.request_id, path=route)
-                if scope["type"] == "http" and status == 500:
-                    await _send_internal_error(record, send_observed)
+                await answer.fail(500, "INTERNAL", _INTERNAL_MESSAGE)
             finally:
                 seconds = time.perf_counter() - started
-                self._metrics.requests.labels(route, str(status)).inc()
+                self._metrics.requests.labels(route, str(answer.status)).inc()
                 self._metrics.request_seconds.labels(route).observe(seconds)
                 if route not in _QUIET_ROUTES:
-                    _write_line(scope, record, route, status, seconds)
+                    _write_line(scope, record, route, answer.status, seconds)
+
+
+class _Answer:
+    """Passes an answer on to the client, and knows how far it has come."""
+
+    def __init__(self, scope: Scope, send: Send, record: RequestRecord) -> None:
+        self._is_http = scope["type"] == "http"
+        self._send = send
+        self._record = record
+        self._has_begun = False
+        self.status = 500
+
+    async def send(self, message: Message) -> None:
+        """Pass one message on."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self._record.request_id
+        elif kind == "websocket.accept":
+            self.status = 101
+        elif kind == "websocket.close" and not self._has_begun:
+            self.status = 403
+        self._has_begun = True
+        await self._send(message)
+
+    async def fail(self, status: int, code: str, message: str) -> None:
+        """Answer with an error, unless an answer has begun."""
+        if self._has_begun or not self._is_http:
+            return
+        self._record.note_error(code)
+        error = {"message": message, "extensions": {"code": code, "requestId": self._record.request_id}}
+        body = orjson.dumps({"errors": [error]})
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
 
 
 def _write_line(scope: Scope, record: RequestRecord, route: str, status: int, seconds: float) -> None:
@@ -80,14 +109,3 @@ def _write_line(scope: Scope, record: RequestRecord, route: str, status: int, se
         operation=record.operation,
         error_codes=record.error_codes or None,
     )
-
-
-async def _send_internal_error(record: RequestRecord, send: Send) -> None:
-    error = {
-        "message": "an internal error occurred; the operator finds it in the log by the request id",
-        "extensions": {"code": "INTERNAL", "requestId": record.request_id},
-    }
-    body = orjson.dumps({"errors": [error]})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

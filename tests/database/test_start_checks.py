@@ -81,7 +81,7 @@ async def test_the_weak_role_may_start(migrated: Settings) -> None:
 async def test_superuser_is_refused(postgres: EmbeddedPostgres, migrated: Settings) -> None:
     """To a superuser no policy applies."""
     assert await reason_to_refuse(migrated, superuser_url(postgres, migrated)) == (
-        "the database role postgres is a superuser, to whom row level security does not apply;"
+        "the database role postgres is a superuser, whom row level security does not bind;"
         " connect as konstruct_app, which `konstruct migrate` creates"
     )
 
