@@ -22,6 +22,7 @@ from app.errors import ServiceError
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
 from graphql_schema.context import Context
+from graphql_schema.documents import DocumentCache
 from graphql_schema.errors import hide_suggestions, mask_error
 from graphql_schema.introspection import IntrospectionRefused
 from graphql_schema.kb.mutations import KbMutations
@@ -54,6 +55,10 @@ class Mutation(AuditMutations, KbMutations):
 class KonstructSchema(strawberry.Schema):
     """Strawberry's schema, with our answer to errors: they leave the process masked, on every transport."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.documents = DocumentCache()
+
     @property
     def graphql_schema(self) -> GraphQLSchema:
         """The schema as graphql-core has it."""
@@ -73,12 +78,15 @@ class KonstructSchema(strawberry.Schema):
 
 
 class Gatekeeper(SchemaExtension):
-    """Measures each document before it is validated (see `graphql_schema.limits`), and checks who sends it."""
+    """Spares known documents their parsing and validation, measures every one, and checks who sends it."""
 
     def on_operation(self) -> Iterator[None]:
-        """Bound the parser's work."""
-        context: Context = self.execution_context.context
-        self.execution_context.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
+        """Take a document that is known to be valid from the cache; bound the parser's work on any other."""
+        execution = self.execution_context
+        context: Context = execution.context
+        execution.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
+        execution.graphql_document = _documents(execution).find(execution.query or "")
+        self._is_known = execution.graphql_document is not None
         yield
 
     async def on_validate(self) -> AsyncIterator[None]:
@@ -86,17 +94,29 @@ class Gatekeeper(SchemaExtension):
         execution = self.execution_context
         context: Context = execution.context
         context.record.operation = (execution.operation_name or "")[:100] or None
+        document = execution.graphql_document
         try:
             if context.connection_params is not None:
                 await context.authenticate(context.authorization)
-            if execution.graphql_document is not None:
+            if document is not None:
                 # Strawberry would run the first of several operations, for want of a name.
                 if execution._provided_operation_name is None:  # noqa: SLF001
-                    check_single_operation(execution.graphql_document)
-                check_document(execution.graphql_document, execution.variables, context.limits)
+                    check_single_operation(document)
+                check_document(document, execution.variables, context.limits)
         except ServiceError as error:
             execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]
+        if self._is_known:
+            execution.validation_rules = ()
         yield
+        if document is not None and not self._is_known and not execution.pre_execution_errors:
+            _documents(execution).remember(execution.query or "", document)
+
+
+def _documents(execution: ExecutionContext) -> DocumentCache:
+    schema = execution.schema
+    if not isinstance(schema, KonstructSchema):
+        raise TypeError("the gatekeeper guards our own schema only")
+    return schema.documents
 
 
 def create_schema(*, introspection: bool) -> KonstructSchema:

@@ -1,0 +1,43 @@
+"""Documents that were parsed and validated before, kept for the next request with the same text.
+
+Clients send the same few documents over and over, and parsing and validating one costs more than a point look-up. But
+anybody may send any number of different ones, so the cache is bounded in entries and in bytes of text (a syntax tree
+takes some hundred times its text), keeps no long document, and takes a document in only when it is seen again: one-off
+documents can neither fill the memory nor push out what is in use.
+"""
+
+import hashlib
+
+from cachetools import LRUCache
+from graphql import DocumentNode
+
+_CACHED_TEXT_BYTES = 256 * 1024
+_LONGEST_DOCUMENT = 16 * 1024
+_REMEMBERED_SIGHTINGS = 4096
+
+
+class DocumentCache:
+    """Valid documents by their text, for one schema."""
+
+    def __init__(self) -> None:
+        self._documents: LRUCache[str, DocumentNode] = LRUCache(_CACHED_TEXT_BYTES, getsizeof=_size)
+        self._sightings: LRUCache[bytes, bool] = LRUCache(_REMEMBERED_SIGHTINGS)
+
+    def find(self, text: str) -> DocumentNode | None:
+        """Return the document of this very text, if it is known to be valid."""
+        return self._documents.get(text)
+
+    def remember(self, text: str, document: DocumentNode) -> None:
+        """Keep a valid document, once its text has been seen before."""
+        if len(text) > _LONGEST_DOCUMENT:
+            return
+        sighting = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        if sighting in self._sightings:
+            self._documents[text] = document
+        else:
+            self._sightings[sighting] = True
+
+
+def _size(document: DocumentNode) -> int:
+    # The text's length; a document always knows where it ends.
+    return _LONGEST_DOCUMENT if document.loc is None else document.loc.end

@@ -1,0 +1,48 @@
+"""The cache of valid documents: what goes in, what stays out."""
+
+from graphql import parse
+
+from graphql_schema.documents import DocumentCache
+
+
+def remember(cache: DocumentCache, text: str, times: int) -> None:
+    """Offer a document so many times."""
+    for _ in range(times):
+        cache.remember(text, parse(text))
+
+
+def test_document_is_kept_from_its_second_sighting_on() -> None:
+    """One sighting leaves nothing behind; the second keeps the document under its very text."""
+    cache = DocumentCache()
+    text = "{ viewer { subject } }"
+    remember(cache, text, 1)
+    assert cache.find(text) is None
+    remember(cache, text, 1)
+    assert cache.find(text) == parse(text)
+    assert cache.find(text + " ") is None
+
+
+def test_hostile_documents_neither_fill_the_memory_nor_push_out_what_is_in_use() -> None:
+    """Ten thousand documents seen once each leave the one in use where it is."""
+    cache = DocumentCache()
+    in_use = "{ viewer { subject } }"
+    remember(cache, in_use, 2)
+    for number in range(10_000):
+        text = f"{{ a{number}: viewer {{ subject }} }}"
+        cache.remember(text, parse(in_use))
+        assert cache.find(text) is None
+    assert cache.find(in_use) == parse(in_use)
+
+
+def test_cache_is_bounded_in_bytes_and_keeps_no_long_document() -> None:
+    """Documents seen twice push out the oldest beyond 256 KiB of text; one over 16 KiB is never kept."""
+    cache = DocumentCache()
+    padding = "#" * 10_000
+    texts = [f"{{ a{number}: viewer {{ subject }} }} {padding}" for number in range(40)]
+    for text in texts:
+        remember(cache, text, 2)
+    kept = [text for text in texts if cache.find(text) is not None]
+    assert kept == texts[-26:]
+    long = "{ viewer { subject } } " + "#" * 17_000
+    remember(cache, long, 3)
+    assert cache.find(long) is None
