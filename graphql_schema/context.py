@@ -15,6 +15,7 @@ from app.auth.backend import Authenticator
 from app.auth.principal import Principal, Scope
 from app.database.database import Database
 from app.database.session import TenantSession
+from app.database.tenant_owned import TenantId
 from app.embeddings import EmbeddingProvider
 from app.errors import Unauthenticated
 from app.kb.documents import find_documents
@@ -57,8 +58,12 @@ class Context:
 
         A WebSocket lives longer than a credential may, so each of its operations proves the same credential again.
         """
-        self.principal = None
-        principal = await self.services.authenticator.authenticate(authorization)
+        try:
+            # The principal stays while the look-up is under way: other operations of the connection are using it.
+            principal = await self.services.authenticator.authenticate(authorization)
+        except Unauthenticated:
+            self.principal = None
+            raise
         self.authorization = authorization
         self.principal = principal
         self.record.tenant_id = str(principal.tenant_id)
@@ -69,6 +74,11 @@ class Context:
         caller = self.caller
         caller.require(scope)
         return caller
+
+    @property
+    def tenant_id(self) -> TenantId | None:
+        """The caller's tenant, if there is a caller."""
+        return None if self.principal is None else self.principal.tenant_id
 
     @property
     def caller(self) -> Principal:

@@ -3,13 +3,17 @@
 Clients send the same few documents over and over, and parsing and validating one costs more than a point look-up. But
 anybody may send any number of different ones, so the cache is bounded in entries and in bytes of text (a syntax tree
 takes some hundred times its text), keeps no long document, and takes a document in only when it is seen again: one-off
-documents can neither fill the memory nor push out what is in use.
+documents can neither fill the memory nor push out what is in use. Each tenant has entries of its own: the speed of a
+shared one would tell what another tenant had asked.
 """
 
 import hashlib
+from uuid import UUID
 
 from cachetools import LRUCache
 from graphql import DocumentNode
+
+_Key = tuple[UUID | None, str]
 
 _CACHED_TEXT_BYTES = 256 * 1024
 _LONGEST_DOCUMENT = 16 * 1024
@@ -20,20 +24,20 @@ class DocumentCache:
     """Valid documents by their text, for one schema."""
 
     def __init__(self) -> None:
-        self._documents: LRUCache[str, DocumentNode] = LRUCache(_CACHED_TEXT_BYTES, getsizeof=_size)
+        self._documents: LRUCache[_Key, DocumentNode] = LRUCache(_CACHED_TEXT_BYTES, getsizeof=_size)
         self._sightings: LRUCache[bytes, bool] = LRUCache(_REMEMBERED_SIGHTINGS)
 
-    def find(self, text: str) -> DocumentNode | None:
+    def find(self, owner: UUID | None, text: str) -> DocumentNode | None:
         """Return the document of this very text, if it is known to be valid."""
-        return self._documents.get(text)
+        return self._documents.get((owner, text))
 
-    def remember(self, text: str, document: DocumentNode) -> None:
+    def remember(self, owner: UUID | None, text: str, document: DocumentNode) -> None:
         """Keep a valid document, once its text has been seen before."""
         if len(text) > _LONGEST_DOCUMENT:
             return
-        sighting = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        sighting = hashlib.sha256(f"{owner} {text}".encode("utf-8", "surrogatepass")).digest()
         if sighting in self._sightings:
-            self._documents[text] = document
+            self._documents[owner, text] = document
         else:
             self._sightings[sighting] = True
 

@@ -85,7 +85,7 @@ class Gatekeeper(SchemaExtension):
         execution = self.execution_context
         context: Context = execution.context
         execution.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
-        execution.graphql_document = _documents(execution).find(execution.query or "")
+        execution.graphql_document = _documents(execution).find(context.tenant_id, execution.query or "")
         self._is_known = execution.graphql_document is not None
         yield
 
@@ -109,7 +109,7 @@ class Gatekeeper(SchemaExtension):
             execution.validation_rules = ()
         yield
         if document is not None and not self._is_known and not execution.pre_execution_errors:
-            _documents(execution).remember(execution.query or "", document)
+            _documents(execution).remember(context.tenant_id, execution.query or "", document)
 
 
 def _documents(execution: ExecutionContext) -> DocumentCache:

@@ -6,8 +6,10 @@ from typing import Any
 import strawberry
 
 from app.audit.append import LogResult
+from app.auth.principal import Scope
 from app.errors import EmbeddingDimensionMismatch, IdempotencyConflict, UserMistake
 from graphql_schema.audit.types import AuditEvent
+from graphql_schema.context import Context
 from graphql_schema.enums import graphql_enum
 from graphql_schema.errors import api_path, mistake_message
 
@@ -89,9 +91,13 @@ def user_errors(mistake: UserMistake | None, index: int | None = None) -> list[U
     return [InvalidInputError(**common)]
 
 
-def log_errors(result: LogResult, index: int | None = None) -> list[UserError]:
-    """Return the user errors of one event, with the earlier event where there was a conflict."""
-    if isinstance(result.mistake, IdempotencyConflict) and result.event is not None:
+def log_errors(context: Context, result: LogResult, index: int | None = None) -> list[UserError]:
+    """Return the user errors of one event, with the earlier event where there was a conflict.
+
+    A credential that may only write is told of the conflict, but not shown an event that it need not have sent.
+    """
+    may_read = Scope.AUDIT_READ in context.caller.scopes
+    if isinstance(result.mistake, IdempotencyConflict) and result.event is not None and may_read:
         return [
             IdempotencyConflictError(
                 code=UserErrorCode.IDEMPOTENCY_CONFLICT,

@@ -147,7 +147,8 @@ async def _stored_claims(session: AsyncSession, keys: set[str]) -> dict[str, _Cl
 def _result(event: PreparedEvent, claim: _Claim | None, stored: dict[UUID, AuditEvent]) -> LogResult:
     if claim is None:
         return LogResult(LogOutcome.RECORDED, stored[event.id])
-    earlier = claim.event or stored[claim.event_id]
+    # An event whose month has been dropped by retention is gone; its key still stands for it.
+    earlier = claim.event or stored.get(claim.event_id)
     if claim.body_hash == body_hash(event):
         return LogResult(LogOutcome.DUPLICATE, earlier)
     mistake = IdempotencyConflict(

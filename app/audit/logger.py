@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid7
 from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
 from app.database.database import Database
+from app.database.session import session_tenant
 from app.database.tenant_owned import TenantId
 from app.errors import AgentNotAllowed, InvalidInput, UserMistake
 from app.settings import Limits
@@ -54,7 +55,12 @@ class AuditLogger:
     session: AsyncSession | None = None
 
     def within(self, session: AsyncSession) -> "AuditLogger":
-        """Return a logger that writes in the given tenant session and leaves the commit to its owner."""
+        """Return a logger that writes in the given tenant session and leaves the commit to its owner.
+
+        Raises `ValueError` when the session is another tenant's.
+        """
+        if session_tenant(session) != self.author.tenant_id:
+            raise ValueError("the session belongs to another tenant than the author")
         return replace(self, session=session)
 
     async def log_llm_call(self, call: LlmCall) -> LogResult:

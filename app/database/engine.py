@@ -21,6 +21,8 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     """Create the pool that requests use. JSON columns read and write `JsonText`, never parsed values."""
     engine = create_async_engine(
         url,
+        # Bound values are the clients' content and have no place in an error or a log.
+        hide_parameters=True,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout_seconds,
@@ -44,13 +46,14 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
 
 def create_reflecting_engine(url: URL) -> AsyncEngine:
     """Create an engine that may inspect the schema, for which SQLAlchemy needs JSON parsed as it does by itself."""
-    return create_async_engine(url, poolclass=NullPool)
+    return create_async_engine(url, poolclass=NullPool, hide_parameters=True)
 
 
 def create_owner_engine(url: URL) -> AsyncEngine:
     """Create an engine without a pool, for migrations and the command line."""
     return create_async_engine(
         url,
+        hide_parameters=True,
         poolclass=NullPool,
         json_serializer=_json_text,
         json_deserializer=JsonText,

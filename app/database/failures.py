@@ -16,6 +16,7 @@ _TOO_LONG = Timeout("the database took too long; ask for less or narrow the filt
 _BY_SQLSTATE: dict[str | None, ServiceError] = {
     "57014": _TOO_LONG,  # query_canceled: by statement_timeout
     "55P03": _TOO_LONG,  # lock_not_available
+    "25006": Unavailable("the database takes no writes now, as during a failover; try again in a moment"),
     # A statement prepared before a migration changed a column's type; the next request prepares it anew.
     "0A000": Unavailable("the database's schema has just changed; try again"),
 }

@@ -35,6 +35,16 @@ SELECT has_table_privilege('audit_events', 'UPDATE, DELETE, TRUNCATE')
 """
 
 
+# `tenants` is not forced: foreign keys to it are checked as its owner. Its own column is the tenant's id.
+_UNLOCKED_TABLES = """
+SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+  AND (c.relname = 'tenants' OR EXISTS (
+      SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped))
+  AND NOT (c.relrowsecurity AND (c.relforcerowsecurity OR c.relname = 'tenants')
+           AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid))
+"""
+
 # The runtime role may not read partitions; their size it may know.
 _DEFAULT_PARTITION_USED = "SELECT COALESCE(pg_relation_size(to_regclass('audit_events_default')) > 0, false)"
 
@@ -77,6 +87,7 @@ async def find_problems(connection: AsyncConnection, dimensions: int) -> list[Pr
             " revoke its UPDATE, DELETE and TRUNCATE"
         )
         problems.append(Problem("role", reason))
+    problems.extend(await _protection_problems(connection))
     problems.extend(await _vector_problems(connection, dimensions))
     if (await connection.execute(text(_DEFAULT_PARTITION_USED))).scalar_one():
         reason = "events land in the default partition; run `konstruct maintain` to make partitions ahead"
@@ -114,6 +125,24 @@ async def _revision_problem(connection: AsyncConnection) -> Problem | None:
     is_newer = found is not None and found > head
     remedy = "upgrade this server" if is_newer else "run `konstruct migrate`"
     return Problem("migrations", f"the database is at revision {found or 'none'}, this server needs {head}; {remedy}")
+
+
+async def _protection_problems(connection: AsyncConnection) -> list[Problem]:
+    problems = []
+    unlocked = (await connection.execute(text(_UNLOCKED_TABLES))).scalar_one()
+    if unlocked:
+        reason = f"row level security is off, not forced or without a policy on {unlocked}; restore it as the owner"
+        problems.append(Problem("row_level_security", reason))
+    if (await connection.execute(text("SHOW synchronous_commit"))).scalar_one() == "off":
+        reason = (
+            "synchronous_commit is off for this role, so acknowledged events could be lost in a crash;"
+            " ALTER ROLE konstruct_app SET synchronous_commit = on"
+        )
+        problems.append(Problem("durability", reason))
+    if (await connection.execute(text("SHOW fsync"))).scalar_one() == "off":
+        reason = "fsync is off on the database server, so a crash of its machine could lose acknowledged events"
+        problems.append(Problem("fsync", reason, is_fatal=False))
+    return problems
 
 
 async def _vector_problems(connection: AsyncConnection, dimensions: int) -> list[Problem]:

@@ -64,11 +64,11 @@ class AuditMutations:
         try:
             results = await logger.log_events([event.to_event() for event in input.events], atomic=bool(input.atomic))
         except UserMistake as mistake:
-            payload = LogEventsPayload.from_results([])
+            payload = LogEventsPayload.from_results(info.context, [])
             payload.user_errors = user_errors(mistake)
             return payload
         _count(info.context, results)
-        return LogEventsPayload.from_results(results)
+        return LogEventsPayload.from_results(info.context, results)
 
 
 async def _record(
@@ -79,7 +79,7 @@ async def _record(
     except UserMistake as mistake:
         result = LogResult(LogOutcome.REJECTED, mistake=mistake)
     _count(context, [result])
-    return LogEventPayload.from_result(result)
+    return LogEventPayload.from_result(context, result)
 
 
 def _count(context: Context, results: list[LogResult]) -> None:

@@ -7,6 +7,7 @@ import strawberry
 from app.audit.append import LogResult
 from graphql_schema.audit.enums import LogOutcome
 from graphql_schema.audit.types import AuditEvent
+from graphql_schema.context import Context
 from graphql_schema.user_errors import UserError, log_errors
 
 
@@ -21,9 +22,9 @@ class LogEventPayload:
     user_errors: list[UserError] = strawberry.field(description="Why it was rejected; empty when it was not.")
 
     @classmethod
-    def from_result(cls, result: LogResult) -> Self:
+    def from_result(cls, context: Context, result: LogResult) -> Self:
         """Show the outcome."""
-        return cls(event=_event(result), outcome=result.outcome, user_errors=log_errors(result))
+        return cls(event=_event(result), outcome=result.outcome, user_errors=log_errors(context, result))
 
 
 @strawberry.type(description="What became of one event of a batch.")
@@ -50,10 +51,10 @@ class LogEventsPayload:
     )
 
     @classmethod
-    def from_results(cls, results: list[LogResult]) -> Self:
+    def from_results(cls, context: Context, results: list[LogResult]) -> Self:
         """Show the outcomes."""
         items = [
-            LogEventResult(event=_event(result), outcome=result.outcome, user_errors=log_errors(result, index))
+            LogEventResult(event=_event(result), outcome=result.outcome, user_errors=log_errors(context, result, index))
             for index, result in enumerate(results)
         ]
         outcomes = [result.outcome for result in results]

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+from app.auth.principal import Scope
 from app.errors import NotFound
 from app.kb.documents import DocumentFilter, count_documents, list_chunks
 from app.kb.search import SearchHit, SearchResult
@@ -29,9 +30,10 @@ class KbChunk(Node):
     metadata: Json = strawberry.field(description="The chunk's own details, always an object.")
     document_id: strawberry.Private[UUID]
 
-    @strawberry.field(description="The document that it is a passage of.")
+    @strawberry.field(description="The document that it is a passage of. Needs the scope KB_READ.")
     async def document(self, info: Info) -> Annotated["KbDocument", strawberry.lazy("graphql_schema.kb.types")]:
         """Load the documents of all chunks of the answer at once."""
+        info.context.require(Scope.KB_READ)
         document = await info.context.documents.load(self.document_id)
         if document is None:
             raise NotFound("the document was deleted meanwhile")
@@ -91,10 +93,11 @@ class KbDocument(Node):
     created_at: datetime = strawberry.field(description="When it was first ingested.")
     updated_at: datetime = strawberry.field(description="When its present version was ingested.")
 
-    @strawberry.field(description="Its chunks in reading order.")
+    @strawberry.field(description="Its chunks in reading order. Needs the scope KB_READ.")
     async def chunks(self, info: Info, first: First = None, after: After = None) -> KbChunkConnection:
         """Return one page of chunks, in a session of its own."""
         context = info.context
+        context.require(Scope.KB_READ)
         async with context.tenant_session() as session:
             page = await list_chunks(session, UUID(self.id), PageRequest(first=first, after=after), context.limits)
         return KbChunkConnection.from_page(page)

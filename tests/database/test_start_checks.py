@@ -251,3 +251,14 @@ async def test_server_process_refuses_strong_roles(
     assert lines[0][0].startswith("konstruct: the database role postgres is a superuser, ")
     assert lines[1][0].startswith("konstruct: the database role konstruct_owner owns tables (")
     assert lines[2][0].startswith("konstruct: the database role role_0 has BYPASSRLS, ")
+
+
+@pytest.mark.parametrize("table", ["kb_chunks", "audit_events", "tenants"])
+async def test_table_whose_row_level_security_was_lifted_is_refused(postgres: EmbeddedPostgres, table: str) -> None:
+    """A server does not start while a table with tenant rows is unlocked."""
+    settings = await fresh_database(postgres)
+    async with owner_transaction(settings.database) as connection:
+        await connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    assert await reason_to_refuse(settings, settings.database.database_url) == (
+        f"row level security is off, not forced or without a policy on {table}; restore it as the owner"
+    )

@@ -1,5 +1,7 @@
 """The cache of valid documents: what goes in, what stays out."""
 
+from uuid import UUID
+
 from graphql import parse
 
 from graphql_schema.documents import DocumentCache
@@ -8,7 +10,7 @@ from graphql_schema.documents import DocumentCache
 def remember(cache: DocumentCache, text: str, times: int) -> None:
     """Offer a document so many times."""
     for _ in range(times):
-        cache.remember(text, parse(text))
+        cache.remember(None, text, parse(text))
 
 
 def test_document_is_kept_from_its_second_sighting_on() -> None:
@@ -16,10 +18,10 @@ def test_document_is_kept_from_its_second_sighting_on() -> None:
     cache = DocumentCache()
     text = "{ viewer { subject } }"
     remember(cache, text, 1)
-    assert cache.find(text) is None
+    assert cache.find(None, text) is None
     remember(cache, text, 1)
-    assert cache.find(text) == parse(text)
-    assert cache.find(text + " ") is None
+    assert cache.find(None, text) == parse(text)
+    assert cache.find(None, text + " ") is None
 
 
 def test_hostile_documents_neither_fill_the_memory_nor_push_out_what_is_in_use() -> None:
@@ -29,9 +31,9 @@ def test_hostile_documents_neither_fill_the_memory_nor_push_out_what_is_in_use()
     remember(cache, in_use, 2)
     for number in range(10_000):
         text = f"{{ a{number}: viewer {{ subject }} }}"
-        cache.remember(text, parse(in_use))
-        assert cache.find(text) is None
-    assert cache.find(in_use) == parse(in_use)
+        cache.remember(None, text, parse(in_use))
+        assert cache.find(None, text) is None
+    assert cache.find(None, in_use) == parse(in_use)
 
 
 def test_cache_is_bounded_in_bytes_and_keeps_no_long_document() -> None:
@@ -41,8 +43,21 @@ def test_cache_is_bounded_in_bytes_and_keeps_no_long_document() -> None:
     texts = [f"{{ a{number}: viewer {{ subject }} }} {padding}" for number in range(40)]
     for text in texts:
         remember(cache, text, 2)
-    kept = [text for text in texts if cache.find(text) is not None]
+    kept = [text for text in texts if cache.find(None, text) is not None]
     assert kept == texts[-26:]
     long = "{ viewer { subject } } " + "#" * 17_000
     remember(cache, long, 3)
-    assert cache.find(long) is None
+    assert cache.find(None, long) is None
+
+
+def test_tenants_share_no_entry() -> None:
+    """What one tenant has sent is unknown for another, whose speed would tell of it."""
+    cache = DocumentCache()
+    tenant, other = UUID(int=1), UUID(int=2)
+    text = "{ viewer { subject } }"
+    for _ in range(2):
+        cache.remember(tenant, text, parse(text))
+    assert cache.find(tenant, text) == parse(text)
+    assert cache.find(other, text) is None
+    cache.remember(other, text, parse(text))
+    assert cache.find(other, text) is None
