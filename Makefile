@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: dev test lint format lock sdl clean
+.PHONY: dev test bench lint format lock sdl clean
 
 dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
 	@$(BIN)/konstruct dev $(ARGS)
 
 test: $(DEV_STAMP)  ## The whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(DEV_STAMP)  ## Speed beside PostGraphile, into benchmarks/RESULTS.md (needs wrk and Node 22 or later)
+	npm install --prefix benchmarks/peers --no-audit --no-fund
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: $(DEV_STAMP)  ## Style, types and import layers
 	$(BIN)/ruff format --check .

@@ -73,7 +73,8 @@ def postgraphile_work(tenant_id: str) -> dict[str, dict[str, object]]:
     events = f"allAuditEvents(first: 50, {order})"
     # It has no way to make an id on this table; a fixed one will do, since the key holds the time as well.
     event = {
-        "rowId": "0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f", "tenantId": tenant_id, "actionType": "llm_call", "actionName": "gpt-4o", "status": "succeeded",
+        "rowId": "0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f", "tenantId": tenant_id,
+        "actionType": "llm_call", "actionName": "gpt-4o", "status": "succeeded",
         "inputSummary": "Summarise ticket 12 for the customer", "outputSummary": "Propose a refund",
         "latencyMs": 812, "metadata": {"model": "gpt-4o"}, "submittedBy": "bench",
     }  # fmt: skip

@@ -73,9 +73,9 @@ async def problems_of(settings: Settings) -> list[Problem]:
 
 
 async def test_the_weak_role_may_start(migrated: Settings) -> None:
-    """On a migrated database the runtime role finds nothing to complain about."""
+    """On a migrated database the weak role finds nothing to stop for, and says that the test server has no fsync."""
     assert await reason_to_refuse(migrated) == ""
-    assert await problems_of(migrated) == []
+    assert [(problem.check, problem.is_fatal) for problem in await problems_of(migrated)] == [("fsync", False)]
 
 
 async def test_superuser_is_refused(postgres: EmbeddedPostgres, migrated: Settings) -> None:
@@ -195,7 +195,8 @@ async def test_a_used_default_partition_is_a_warning(postgres: EmbeddedPostgres)
             tenant.id,
         )
     assert [(problem.check, problem.is_fatal) for problem in await problems_of(settings)] == [
-        ("default_partition", False)
+        ("fsync", False),
+        ("default_partition", False),
     ]
     assert await reason_to_refuse(settings) == ""
 
@@ -261,4 +262,16 @@ async def test_table_whose_row_level_security_was_lifted_is_refused(postgres: Em
         await connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     assert await reason_to_refuse(settings, settings.database.database_url) == (
         f"row level security is off, not forced or without a policy on {table}; restore it as the owner"
+    )
+
+
+async def test_a_role_without_synchronous_commit_is_refused(postgres: EmbeddedPostgres) -> None:
+    """A server does not start where what it acknowledges could be lost in a crash."""
+    settings = await fresh_database(postgres)
+    async with connect(superuser_url(postgres, settings)) as superuser:
+        name = database_name(settings)
+        await superuser.execute(f"ALTER ROLE konstruct_app IN DATABASE {name} SET synchronous_commit = off")
+    assert await reason_to_refuse(settings, settings.database.database_url) == (
+        "synchronous_commit is off for this role, so acknowledged events could be lost in a crash;"
+        " ALTER ROLE konstruct_app SET synchronous_commit = on"
     )
