@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 import migrations
 from app.database.owner import owner_transaction
+from app.database.partitions import create_partitions
 from app.database.passwords import scram_verifier
 from app.database.urls import parse_database_url
 from app.settings import Settings
@@ -48,12 +49,13 @@ def head_revision() -> str:
 async def migrate_to_head(settings: Settings) -> tuple[str | None, str]:
     """Upgrade as the owner, safely beside others that do the same; return the revisions before and after.
 
-    All of it is one transaction: it happens or it does not.
+    The coming months' partitions are made as well. All of it is one transaction: it happens or it does not.
     """
     config = alembic_config(settings)
     async with owner_transaction(settings.database) as connection:
         before = await connection.run_sync(_current_revision)
         await connection.run_sync(_upgrade, config)
+        await create_partitions(connection, months_ahead=settings.database.partitions_ahead)
     return before, head_revision()
 
 
