@@ -24,7 +24,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) 
     if not rows:
         console.print(empty)
         return
-    table = Table(*rows[0].keys())
+    table = Table()
+    for name in rows[0]:
+        # An id must be there in one piece to be copied; everything else may be folded to fit.
+        table.add_column(name, no_wrap=name == "id", overflow="fold", min_width=36 if name == "id" else None)
     for row in rows:
         table.add_row(*("" if value is None else _as_text(value) for value in row.values()))
     console.print(table)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -92,7 +92,9 @@ def show_keys(
 ) -> None:
     """List keys, oldest first; never their secrets."""
     rows = asyncio.run(_list_keys(Settings.from_environment(), None if tenant is None else TenantId(tenant)))
-    print_rows(_mappings(rows), as_json=as_json, empty="There are no keys; make one with `konstruct keys create`.")
+    keys_found = _mappings(rows)
+    shown = keys_found if as_json else [_in_short(key) for key in keys_found]
+    print_rows(shown, as_json=as_json, empty="There are no keys; make one with `konstruct keys create`.")
 
 
 @keys.command("revoke")
@@ -102,6 +104,21 @@ def revoke(
     """Revoke a key. Every server stops accepting it within 5 seconds."""
     asyncio.run(_revoke(Settings.from_environment(), key_id))
     console.print(f"Revoked the key {key_id}; it stops working within 5 seconds.", soft_wrap=True)
+
+
+def _in_short(key: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a key fits on a terminal; --json shows the rest."""
+    if key["revoked_at"] is not None:
+        validity = f"revoked {key['revoked_at']:%Y-%m-%d}"
+    else:
+        validity = "for ever" if key["expires_at"] is None else f"until {key['expires_at']:%Y-%m-%d}"
+    return {
+        "id": key["id"],
+        "name": key["name"],
+        "scopes": "\n".join(key["scopes"]),
+        "valid": validity,
+        "agent": key["agent_id"],
+    }
 
 
 def _lifetime(text: str) -> timedelta:
