@@ -8,7 +8,9 @@ from uuid import UUID
 import strawberry
 
 from app.filters import RangeFilter, SetFilter, StringFilter, TimeFilter
+from app.json_predicates import JsonPredicate
 from graphql_schema.pagination import find_uuid
+from graphql_schema.scalars import Json
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -138,6 +140,40 @@ class DateTimeFilterInput:
     def to_filter(self) -> TimeFilter:
         """Convert to the service's operators."""
         return TimeFilter(self.gte, self.lt)
+
+
+@strawberry.input(
+    name="JsonPredicate",
+    description=(
+        "Conditions on the value at a path inside a JSON object, all of which must hold. They never fail on a value of"
+        " another kind: it just does not match."
+    ),
+)
+class JsonPredicateInput:
+    """Operators on what lies inside metadata."""
+
+    path: list[str] = strawberry.field(
+        description='The keys that lead to the value, such as `["model"]` or `["steps", "0", "name"]`.'
+    )
+    eq: Json | None = strawberry.field(
+        default=None, description='Equal as JSON: 1 equals 1.0, but not "1". Integers of any size are compared exactly.'
+    )
+    in_: list[Json] | None = strawberry.field(
+        name="in", default=None, description="Equal to one of these; an empty list matches nothing."
+    )
+    exists: bool | None = strawberry.field(
+        default=None, description="True: the path leads to a value, which may be null; false: it leads nowhere."
+    )
+    gt: float | None = strawberry.field(default=None, description="A number greater than this.")
+    gte: float | None = strawberry.field(default=None, description="A number greater than or equal to this.")
+    lt: float | None = strawberry.field(default=None, description="A number less than this.")
+    lte: float | None = strawberry.field(default=None, description="A number less than or equal to this.")
+
+    def to_filter(self) -> JsonPredicate:
+        """Convert to the service's operators."""
+        return JsonPredicate(
+            tuple(self.path), self.eq, _tuple(self.in_), self.exists, self.gt, self.gte, self.lt, self.lte
+        )
 
 
 def uuids(ids: list[strawberry.ID]) -> tuple[UUID, ...]:

@@ -21,6 +21,7 @@ from app.filters import (
     check_count,
     negation,
 )
+from app.json_predicates import JsonPredicate
 from app.models import AuditEvent
 from app.pagination import Keyset, Page, PageRequest, Position, fingerprint
 from app.settings import Limits
@@ -58,6 +59,7 @@ class AuditEventFilter:
     created_at: TimeFilter | None = None
     latency_ms: RangeFilter[int] | None = None
     cost_usd: RangeFilter[Decimal] | None = None
+    metadata: Sequence[JsonPredicate] | None = None
     and_: Sequence["AuditEventFilter"] | None = None
     or_: Sequence["AuditEventFilter"] | None = None
     not_: "AuditEventFilter | None" = None
@@ -70,6 +72,9 @@ class AuditEventFilter:
             operators = getattr(self, name)
             if operators is not None:
                 operators.checked((*path, name), limits)
+        check_count((*path, "metadata"), self.metadata, limits)
+        for position, predicate in enumerate(self.metadata or ()):
+            predicate.checked((*path, "metadata", position), limits)
         for name, branches in (("and", self.and_), ("or", self.or_)):
             check_count((*path, name), branches, limits)
             for position, branch in enumerate(branches or ()):
@@ -85,6 +90,8 @@ class AuditEventFilter:
             operators = getattr(self, name)
             if operators is not None:
                 found.extend(operators.conditions(column))
+        for predicate in self.metadata or ():
+            found.extend(predicate.conditions(AuditEvent.event_metadata))
         if self.and_ is not None:
             found.append(all_of([branch.condition() for branch in self.and_]))
         if self.or_ is not None:

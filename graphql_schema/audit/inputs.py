@@ -23,6 +23,7 @@ from graphql_schema.filters import (
     DecimalFilterInput,
     IdFilterInput,
     IntFilterInput,
+    JsonPredicateInput,
     StringFilterInput,
     UuidFilterInput,
     converted,
@@ -233,6 +234,9 @@ class AuditEventFilterInput:
     cost_usd: DecimalFilterInput | None = strawberry.field(
         default=None, description="What the action cost, in US dollars."
     )
+    metadata: list[JsonPredicateInput] | None = strawberry.field(
+        default=None, description="Conditions on what lies inside the metadata; all must hold."
+    )
     and_: list["AuditEventFilterInput"] | None = strawberry.field(
         name="and", default=None, description="All of these must hold; at most 3 levels deep."
     )
@@ -257,6 +261,7 @@ class AuditEventFilterInput:
             created_at=converted(self.created_at),
             latency_ms=converted(self.latency_ms),
             cost_usd=converted(self.cost_usd),
+            metadata=None if self.metadata is None else [predicate.to_filter() for predicate in self.metadata],
             and_=None if self.and_ is None else [branch.to_filter() for branch in self.and_],
             or_=None if self.or_ is None else [branch.to_filter() for branch in self.or_],
             not_=converted(self.not_),
