@@ -9,6 +9,9 @@ from typing import ClassVar
 
 Path = tuple[str | int, ...]
 
+# All that a caller hears of an error that is none of the kinds below.
+INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
+
 
 class ServiceError(Exception):
     """Base of all errors that may be shown to a caller."""

@@ -4,13 +4,12 @@ import re
 
 from graphql import GraphQLError, GraphQLFormattedError
 
-from app.errors import Path, QueryTooComplex, ServiceError, UserMistake
+from app.errors import INTERNAL_MESSAGE, Path, QueryTooComplex, ServiceError, UserMistake
 from app.observability.logging import get_logger
 from app.observability.request import RequestRecord
 
 _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 
-INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
 
 log = get_logger("konstruct.graphql")
 

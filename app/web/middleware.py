@@ -8,6 +8,7 @@ import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import INTERNAL_MESSAGE
 from app.observability.logging import get_logger
 from app.observability.metrics import Metrics
 from app.observability.request import RequestRecord, start_record
@@ -19,8 +20,6 @@ _KNOWN_ROUTES = frozenset({"/graphql", "/graphiql", "/healthz", "/readyz", "/met
 
 # Probes every few seconds would drown the requests.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
-
-_INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
 
 log = get_logger("konstruct.request")
 
@@ -52,7 +51,7 @@ class RequestMiddleware:
                 raise
             except Exception:
                 log.exception("request_failed", request_id=record.request_id, path=route)
-                await answer.fail(500, "INTERNAL", _INTERNAL_MESSAGE)
+                await answer.fail(500, "INTERNAL", INTERNAL_MESSAGE)
             finally:
                 seconds = time.perf_counter() - started
                 self._metrics.requests.labels(route, str(answer.status)).inc()
