@@ -53,6 +53,14 @@ class Unavailable(ServiceError):
     code = "UNAVAILABLE"
 
 
+class TransactionLost(Unavailable):
+    """The transaction was undone by no fault of its own, such as a lost connection; it may be run again."""
+
+
+class CommitUnknown(Unavailable):
+    """The connection was lost during the commit: what was written is stored as a whole or not at all."""
+
+
 class NotFound(ServiceError):
     """No such row in the caller's tenant (a row of another tenant answers the same)."""
 

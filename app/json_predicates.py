@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, String, bindparam, case, cast, false, func, literal, or_
+from sqlalchemy import Numeric, Text, any_, case, cast, func
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import InvalidInput, Path, PayloadTooLarge
-from app.filters import Condition, check_count
+from app.filters import Condition, Operands, check_count, given_operands, operand, range_conditions, scoped
 from app.settings import Limits
 from app.validation import JsonText, check_json_object, check_text
 
@@ -43,39 +43,46 @@ class JsonPredicate:
             check_text((*path, "path", position), step)
         check_count((*path, "in"), self.in_, limits)
         _json((*path, "eq"), self.eq, limits)
-        for position, operand in enumerate(self.in_ or ()):
-            _json((*path, "in", position), operand, limits)
+        for position, value in enumerate(self.in_ or ()):
+            _json((*path, "in", position), value, limits)
         return self
 
-    def conditions(self, column: InstrumentedAttribute[JsonText]) -> list[Condition]:
+    def operands(self, scope: str) -> Operands:
+        """Yield the values by name."""
+        yield scoped(scope, "path"), list(self.path)
+        if self.eq is not None:
+            yield scoped(scope, "eq"), _json_text(self.eq)
+        if self.in_ is not None:
+            yield scoped(scope, "in_"), [_json_text(value) for value in self.in_]
+        yield from given_operands(self, ("exists",), scope)
+        for name in ("gt", "gte", "lt", "lte"):
+            bound = getattr(self, name)
+            if bound is not None:
+                yield scoped(scope, name), Decimal(repr(float(bound)))
+
+    def conditions(self, column: InstrumentedAttribute[JsonText], scope: str) -> list[Condition]:
         """Translate for one column."""
-        value = column.op("#>", return_type=JSONB())(cast(list(self.path), ARRAY(String())))
+        value = column.op("#>", return_type=JSONB())(cast(operand(scope, "path", ARRAY(Text())), ARRAY(Text())))
         found: list[Condition] = []
         if self.eq is not None:
-            found.append(_equals(value, self.eq))
+            found.append(value == cast(operand(scope, "eq", Text()), JSONB()))
         if self.in_ is not None:
-            found.append(or_(false(), *(_equals(value, operand) for operand in self.in_)))
+            found.append(value == any_(cast(cast(operand(scope, "in_", ARRAY(Text())), ARRAY(Text())), ARRAY(JSONB()))))
         if self.exists is not None:
             found.append(value.isnot(None) if self.exists else value.is_(None))
         # CASE, since nothing else keeps PostgreSQL from casting a value that it need not have looked at.
         number = case((func.jsonb_typeof(value) == "number", cast(value, Numeric())), else_=None)
-        for operand, condition in (
-            (self.gt, number.__gt__), (self.gte, number.__ge__), (self.lt, number.__lt__), (self.lte, number.__le__),
-        ):  # fmt: skip
-            if operand is not None:
-                found.append(condition(literal(Decimal(repr(float(operand))), Numeric())))
-        return found
+        return [*found, *range_conditions(self, number, scope)]
 
 
-def _equals(value: ColumnElement[Any], operand: Any) -> Condition:
-    text = JsonText(json.dumps(operand, ensure_ascii=False))
-    return value == cast(bindparam(None, text, JSONB()), JSONB())
+def _json_text(value: Any) -> JsonText:
+    return JsonText(json.dumps(value, ensure_ascii=False))
 
 
-def _json(path: Path, operand: Any, limits: Limits) -> None:
+def _json(path: Path, value: Any, limits: Limits) -> None:
     # Checked as a value of metadata is, since nothing else could be equal to one.
     try:
-        check_json_object((), {"": operand}, max_bytes=limits.metadata_bytes, max_depth=limits.metadata_depth + 1)
+        check_json_object((), {"": value}, max_bytes=limits.metadata_bytes, max_depth=limits.metadata_depth + 1)
     except InvalidInput as mistake:
         raise InvalidInput(path, mistake.reason) from None
     except PayloadTooLarge as mistake:

@@ -9,13 +9,13 @@ import base64
 import binascii
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, literal_column, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.errors import CursorMismatch, InvalidInput
@@ -115,44 +115,93 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Keyset(Generic[T]):
-    """The total order of one list: a number or time column, then the id, both ascending or both descending."""
+class PagePlan:
+    """What makes a query a page. Plans that are equal make the same SQL: their `values`, by name, do not count."""
 
-    key: InstrumentedAttribute[Any]
-    id: InstrumentedAttribute[UUID]
+    size: int
+    descending: bool
+    is_backward: bool
+    is_after: bool
+    is_before: bool
+    values: Mapping[str, object] = field(compare=False)
+
+    def apply(
+        self,
+        query: Select[Any],
+        key: InstrumentedAttribute[Any],
+        row_id: InstrumentedAttribute[UUID],
+        *,
+        beyond: bool = True,
+    ) -> Select[Any]:
+        """Restrict the query to the page and one row beyond it, in the order in which the rows are to be read."""
+        if self.is_after:
+            query = query.where(_beyond(key, row_id, "after", downwards=self.descending))
+        if self.is_before:
+            query = query.where(_beyond(key, row_id, "before", downwards=not self.descending))
+        downwards = self.descending != self.is_backward
+        order = [column.desc() if downwards else column.asc() for column in (key, row_id)]
+        # The size is written out, so that PostgreSQL plans for the few rows that are wanted.
+        return query.order_by(*order).limit(literal_column(str(self.size + beyond)))
+
+
+def _beyond(
+    key: InstrumentedAttribute[Any], row_id: InstrumentedAttribute[UUID], cursor: str, *, downwards: bool
+) -> ColumnElement[bool]:
+    here = tuple_(key, row_id)
+    there = tuple_(bindparam(f"{cursor}_key", type_=key.type), bindparam(f"{cursor}_id", type_=row_id.type))
+    return here < there if downwards else here > there
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset(Generic[T]):
+    """The total order of one list: a number or time column, then the id, both ascending or both descending.
+
+    `identity` is what tells the list from others, its filter and its order; its `repr` must be stable.
+    """
+
     position_of: Callable[[T], Position]
     key_from: Callable[[Position], object]
     descending: bool
-    list_fingerprint: bytes
+    identity: tuple[object, ...]
 
-    def plan(self, query: Select[Any], page: PageRequest, max_page_size: int) -> tuple[Select[Any], int]:
-        """Return the query for the page and one row more, and the page's size."""
+    def plan(self, page: PageRequest, max_page_size: int) -> PagePlan:
+        """Read the cursors; raise `InvalidInput` for an impossible page, `CursorMismatch` for another list's cursor."""
         size = page.size(max_page_size)
-        after = None if page.after is None else decode_cursor("after", page.after, self.list_fingerprint)
-        before = None if page.before is None else decode_cursor("before", page.before, self.list_fingerprint)
-        if after is not None:
-            query = query.where(self._beyond(after, downwards=self.descending))
-        if before is not None:
-            query = query.where(self._beyond(before, downwards=not self.descending))
-        downwards = self.descending != page.is_backward
-        columns = (self.key, self.id)
-        order = [column.desc() if downwards else column.asc() for column in columns]
-        return query.order_by(*order).limit(size + 1), size
-
-    def page(self, rows: Sequence[T], page: PageRequest, size: int) -> Page[T]:
-        """Build the page from the rows that the planned query returned."""
-        has_more = len(rows) > size
-        items = list(rows[:size])
-        if page.is_backward:
-            items.reverse()
-        return Page(
-            items=items,
-            has_next=page.before is not None if page.is_backward else has_more,
-            has_previous=has_more if page.is_backward else page.after is not None,
-            cursor_of=lambda row: encode_cursor(self.position_of(row), self.list_fingerprint),
+        values: dict[str, object] = {}
+        for argument, cursor in (("after", page.after), ("before", page.before)):
+            if cursor is not None:
+                position = decode_cursor(argument, cursor, fingerprint(*self.identity, self.descending))
+                values |= {f"{argument}_key": self.key_from(position), f"{argument}_id": position.id}
+        return PagePlan(
+            size=size,
+            descending=self.descending,
+            is_backward=page.is_backward,
+            is_after=page.after is not None,
+            is_before=page.before is not None,
+            values=values,
         )
 
-    def _beyond(self, position: Position, *, downwards: bool) -> ColumnElement[bool]:
-        here = tuple_(self.key, self.id)
-        there = tuple_(self.key_from(position), position.id)
-        return here < there if downwards else here > there
+    def page(self, rows: Sequence[T], plan: PagePlan) -> Page[T]:
+        """Build the page from the rows that the planned query returned."""
+        has_more = len(rows) > plan.size
+        items = rows[: plan.size]
+        if plan.is_backward:
+            items = items[::-1]
+        return Page(
+            items=items,
+            has_next=plan.is_before if plan.is_backward else has_more,
+            has_previous=has_more if plan.is_backward else plan.is_after,
+            cursor_of=self.cursor_writer(),
+        )
+
+    def cursor_writer(self) -> Callable[[T], str]:
+        """Return the function that writes the cursor of a row."""
+        known: list[bytes] = []
+
+        def cursor_of(row: T) -> str:
+            # Reckoned with the first cursor: many pages need none.
+            if not known:
+                known.append(fingerprint(*self.identity, self.descending))
+            return encode_cursor(self.position_of(row), known[0])
+
+        return cursor_of

@@ -98,6 +98,8 @@ class Limits(BaseSettings):
     # Names, ids and keys: long enough for a URL, short enough to be indexed.
     name_bytes: int = Field(default=512, ge=1, le=2000)
     events_per_batch: int = Field(default=1000, ge=1)
+    # Waiting to be written in one process; more are refused, so that clients slow down and the memory does not fill.
+    queued_events: int = Field(default=20_000, ge=1)
     documents_per_batch: int = Field(default=50, ge=1)
     document_bytes: int = Field(default=5 * MIB, ge=1)
     chunk_bytes: int = Field(default=32 * KIB, ge=1)

@@ -11,6 +11,7 @@ from strawberry.dataloader import DataLoader
 
 from app.audit import AuditLogger
 from app.audit.query import find_events
+from app.audit.writer import EventWriter
 from app.auth.backend import Authenticator
 from app.auth.principal import Principal, Scope
 from app.database.database import Database
@@ -30,6 +31,7 @@ class Services:
     """The parts of the product that resolvers call, one set a process."""
 
     database: Database
+    writer: EventWriter
     authenticator: Authenticator
     embeddings: EmbeddingProvider
     ingester: DocumentIngester
@@ -93,7 +95,8 @@ class Context:
 
     def audit_logger(self) -> AuditLogger:
         """Return the logger that records under the caller's credential."""
-        return AuditLogger(self.services.database, self.require(Scope.AUDIT_WRITE), self.limits)
+        services = self.services
+        return AuditLogger(services.database, self.require(Scope.AUDIT_WRITE), self.limits, services.writer)
 
     @property
     def events(self) -> DataLoader[UUID, Any]:

@@ -6,9 +6,10 @@ that an IDE can load the schema; every field that holds data demands the caller 
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -29,13 +30,35 @@ from graphql_schema.http import (
     APPLICATION_JSON,
     GRAPHQL_RESPONSE,
     GraphQLRequest,
+    Incoming,
     MalformedRequest,
     negotiate,
     read_request,
 )
+from graphql_schema.scalars import to_json
 from graphql_schema.schema import KonstructSchema
 
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, ready to be sent."""
+
+    body: bytes
+    status: int
+    media_type: str
+    headers: Mapping[str, str]
+
+    async def send(self, send: Send) -> None:
+        """Send it to the client."""
+        headers = [
+            (b"content-type", f"{self.media_type}; charset=utf-8".encode("latin-1")),
+            (b"content-length", str(len(self.body)).encode("latin-1")),
+            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
@@ -63,9 +86,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        request = Request(scope, receive)
-        response = await self._answer(request, current_record(scope))
-        await response(scope, receive, send)
+        answer = await self._answer(Incoming.from_scope(scope, receive), current_record(scope))
+        await answer.send(send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         """Return the context of a WebSocket connection; its caller is known after connection_init."""
@@ -94,29 +116,29 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def encode_json(self, data: object) -> str:
         """Write a WebSocket message."""
-        return orjson.dumps(data).decode()
+        return to_json(data).decode()
 
-    async def _answer(self, request: Request, record: RequestRecord) -> Response:
+    async def _answer(self, incoming: Incoming, record: RequestRecord) -> Answer:
         media_type = APPLICATION_JSON
         try:
-            media_type = negotiate(request.headers.get("accept"))
-            context = await self._authenticated(request, record)
-            parsed = await read_request(request, self._services.limits.request_bytes)
+            media_type = negotiate(incoming.header(b"accept"))
+            context = await self._authenticated(incoming, record)
+            parsed = await read_request(incoming, self._services.limits.request_bytes)
         except MalformedRequest as error:
             errors = [request_error("BAD_USER_INPUT", printable(error.message), record)]
             return _json({"errors": errors}, error.status, media_type, error.headers)
         except ServiceError as error:
             return _failure(error, record, media_type)
-        return await self._execute(parsed, context, request.method, media_type)
+        return await self._execute(parsed, context, incoming.method, media_type)
 
-    async def _authenticated(self, request: Request, record: RequestRecord) -> Context:
+    async def _authenticated(self, incoming: Incoming, record: RequestRecord) -> Context:
         context = Context(self._services, record)
-        authorization = request.headers.get("authorization")
+        authorization = incoming.header(b"authorization")
         if authorization is not None or not self._allow_anonymous:
             await context.authenticate(authorization)
         return context
 
-    async def _execute(self, parsed: GraphQLRequest, context: Context, method: str, media_type: str) -> Response:
+    async def _execute(self, parsed: GraphQLRequest, context: Context, method: str, media_type: str) -> Answer:
         allowed = (OperationType.QUERY,) if method == "GET" else (OperationType.QUERY, OperationType.MUTATION)
         record = context.record
         try:
@@ -136,7 +158,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return _result(result, context, media_type)
 
 
-def _result(result: ExecutionResult, context: Context, media_type: str) -> Response:
+def _result(result: ExecutionResult, context: Context, media_type: str) -> Answer:
     errors = result.errors or []
     body: dict[str, Any] = {"errors": [error.formatted for error in errors]} if errors else {}
     # Nothing was executed: the document or its variables are at fault, no field is.
@@ -151,18 +173,17 @@ def _result(result: ExecutionResult, context: Context, media_type: str) -> Respo
     return _json(body, 401 if is_anonymous else 200, media_type, headers)
 
 
-def _failure(error: ServiceError, record: RequestRecord, media_type: str) -> Response:
+def _failure(error: ServiceError, record: RequestRecord, media_type: str) -> Answer:
     status = _STATUS_OF_CODE.get(error.code, 400)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return _json({"errors": [request_error(error.code, error.message, record)]}, status, media_type, headers)
 
 
 def _refusal(
-    message: str, status: int, record: RequestRecord, media_type: str, headers: dict[str, str] | None = None
-) -> Response:
+    message: str, status: int, record: RequestRecord, media_type: str, headers: Mapping[str, str] | None = None
+) -> Answer:
     return _json({"errors": [request_error("BAD_USER_INPUT", message, record)]}, status, media_type, headers)
 
 
-def _json(body: dict[str, Any], status: int, media_type: str, headers: Any = None) -> Response:
-    content_type = f"{media_type}; charset=utf-8"
-    return Response(orjson.dumps(body), status, headers={"Content-Type": content_type, **(headers or {})})
+def _json(body: dict[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(to_json(body), status, media_type, headers or {})

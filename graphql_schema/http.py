@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from graphql_schema.scalars import WrittenFloat
 
@@ -35,9 +37,29 @@ class GraphQLRequest:
     operation_name: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as it comes in; of a header that is given twice, the first counts."""
+
+    method: str
+    headers: Mapping[bytes, bytes]
+    query_string: bytes
+    receive: Receive
+
+    @classmethod
+    def from_scope(cls, scope: Scope, receive: Receive) -> "Incoming":
+        """Take a request from the server."""
+        return cls(scope["method"], dict(reversed(scope["headers"])), scope["query_string"], receive)
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value by its name in small letters."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
 def negotiate(accept: str | None) -> str:
     """Return the media type to answer with; raise `MalformedRequest` (406) when the client takes neither."""
-    if not accept:
+    if not accept or accept == "*/*":
         return APPLICATION_JSON
     for part in accept.lower().split(","):
         media_type = part.partition(";")[0].strip()
@@ -48,29 +70,28 @@ def negotiate(accept: str | None) -> str:
     raise MalformedRequest(406, f"the answer is {GRAPHQL_RESPONSE} or {APPLICATION_JSON}; accept one of them")
 
 
-async def read_request(request: Request, max_bytes: int) -> GraphQLRequest:
+async def read_request(incoming: Incoming, max_bytes: int) -> GraphQLRequest:
     """Read a GET or POST request; raise `MalformedRequest` for anything else."""
-    if request.method == "GET":
-        return _from_query_string(request)
-    if request.method != "POST":
+    if incoming.method == "GET":
+        return _from_query_string(incoming)
+    if incoming.method != "POST":
         raise MalformedRequest(405, "use POST, or GET for queries", {"Allow": "GET, POST"})
-    media_type, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    if media_type.strip() != APPLICATION_JSON or charset not in {"", "utf-8", "utf8"}:
-        raise MalformedRequest(415, f"send the header Content-Type: {APPLICATION_JSON}")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    content_type = incoming.header(b"content-type") or ""
+    if content_type != APPLICATION_JSON:
+        media_type, _, parameters = content_type.lower().partition(";")
+        charset = parameters.partition("charset=")[2].strip(' "')
+        if media_type.strip() != APPLICATION_JSON or charset not in {"", "utf-8", "utf8"}:
+            raise MalformedRequest(415, f"send the header Content-Type: {APPLICATION_JSON}")
+    encoding = incoming.header(b"content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
         raise MalformedRequest(415, "send the body without a Content-Encoding")
-    return _from_parameters(decode_json(await _read_body(request, max_bytes)))
+    return _from_parameters(decode_json(await _read_body(incoming, max_bytes)))
 
 
 def decode_json(text: bytes | str) -> Any:
     """Parse strict JSON with integers of any size; raise `MalformedRequest` for NaN, bad UTF-8 or endless nesting."""
     try:
-        return json.loads(
-            text if isinstance(text, str) else text.decode("utf-8"),
-            parse_float=WrittenFloat,
-            parse_constant=_refuse_constant,
-        )
+        return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
     except RecursionError:
         raise MalformedRequest(400, "the JSON is nested too deeply") from None
     except ValueError as error:
@@ -81,21 +102,31 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = MalformedRequest(413, f"the body may have at most {max_bytes} bytes")
-    declared = request.headers.get("content-length", "")
+_DECODER = json.JSONDecoder(parse_float=WrittenFloat, parse_constant=_refuse_constant)
+
+
+async def _read_body(incoming: Incoming, max_bytes: int) -> bytes:
+    too_large = f"the body may have at most {max_bytes} bytes"
+    declared = incoming.header(b"content-length") or ""
     if declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_bytes:
-            raise too_large
-    return bytes(body)
+        raise MalformedRequest(413, too_large)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await incoming.receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > max_bytes:
+            raise MalformedRequest(413, too_large)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _from_query_string(request: Request) -> GraphQLRequest:
-    parameters: dict[str, Any] = dict(request.query_params)
+def _from_query_string(incoming: Incoming) -> GraphQLRequest:
+    parameters: dict[str, Any] = dict(QueryParams(incoming.query_string))
     for name in ("variables", "extensions"):
         if name in parameters:
             parameters[name] = decode_json(parameters[name])

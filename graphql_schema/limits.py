@@ -26,7 +26,7 @@ from graphql import (
     VariableNode,
 )
 
-from app.errors import InvalidInput, QueryTooComplex
+from app.errors import QueryTooComplex
 from app.pagination import DEFAULT_PAGE_SIZE
 from app.settings import Limits
 
@@ -55,6 +55,7 @@ class _Measure:
     defaults: Mapping[str, ValueNode]
     max_size: int
     measured: dict[str, _Size] = field(default_factory=dict)
+    uses_variables: bool = False
 
     def selection(self, selection_set: SelectionSetNode | None) -> _Size:
         if selection_set is None:
@@ -96,6 +97,7 @@ class _Measure:
             # More digits than any limit has: as good as endless, and int() would refuse a few thousand.
             return int(value.value) if len(value.value) < 12 else self.max_size
         if isinstance(value, VariableNode):
+            self.uses_variables = True
             name = value.name.value
             if name not in self.variables:
                 return self.number(self.defaults.get(name))
@@ -112,18 +114,15 @@ def _size_values(node: FieldNode) -> Iterator[ValueNode]:
             yield argument.value
         elif isinstance(argument.value, ObjectValueNode):
             yield from (item.value for item in argument.value.fields if item.name.value == "limit")
-        elif argument.name.value == "input":
+        elif argument.name.value == "input" and node.name.value in _DEFAULT_SIZES:
             yield argument.value
 
 
-def check_single_operation(document: DocumentNode) -> None:
-    """Raise `InvalidInput` when a document holds several operations and none was named."""
-    if sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1:
-        raise InvalidInput(("operation_name",), "must name one of the document's operations")
+def check_document(document: DocumentNode, variables: Mapping[str, Any] | None, limits: Limits) -> bool:
+    """Raise `QueryTooComplex` when any operation of the document asks for more than the limits allow.
 
-
-def check_document(document: DocumentNode, variables: Mapping[str, Any] | None, limits: Limits) -> None:
-    """Raise `QueryTooComplex` when any operation of the document asks for more than the limits allow."""
+    Returns whether the variables had a part in it, so that other ones may come to another result.
+    """
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     defaults = {
         definition.variable.name.value: definition.default_value
@@ -141,6 +140,7 @@ def check_document(document: DocumentNode, variables: Mapping[str, Any] | None, 
     # Fragments that no operation spreads are validated too.
     for name in fragments:
         _check_size(measure.fragment(name), limits)
+    return measure.uses_variables
 
 
 def _check_size(size: _Size, limits: Limits) -> None:

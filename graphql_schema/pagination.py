@@ -42,6 +42,10 @@ class BoundedCount:
     is_exact: bool = strawberry.field(description="False when there are more rows than `value`.")
 
 
+# Where nobody asks for it.
+NO_PAGE_INFO = PageInfo(has_next_page=False, has_previous_page=False, start_cursor=None, end_cursor=None)
+
+
 def page_info(page: Page[Any]) -> PageInfo:
     """Describe a page."""
     items = page.items

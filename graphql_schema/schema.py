@@ -1,6 +1,6 @@
 """The schema: every root field, the scalars, and what happens to each operation before and after it runs."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import strawberry
@@ -10,24 +10,28 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
     Undefined,
+    assert_valid_schema,
+    parse,
     print_schema,
+    specified_rules,
+    validate,
 )
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
-from strawberry.types.execution import ParseOptions
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+from strawberry.types.graphql import OperationType
 
-from app.errors import ServiceError
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
 from graphql_schema.context import Context
-from graphql_schema.documents import DocumentCache
+from graphql_schema.documents import DocumentCache, KnownDocument
 from graphql_schema.errors import hide_suggestions, mask_error
-from graphql_schema.introspection import IntrospectionRefused
+from graphql_schema.execution import PlainExecutor
 from graphql_schema.kb.mutations import KbMutations
 from graphql_schema.kb.queries import KbQueries
-from graphql_schema.limits import check_document, check_single_operation
+from graphql_schema.resolvers import call_resolvers_directly
 from graphql_schema.scalars import SCALARS
 from graphql_schema.user_errors import (
     EmbeddingDimensionMismatchError,
@@ -53,86 +57,138 @@ class Mutation(AuditMutations, KbMutations):
 
 
 class KonstructSchema(strawberry.Schema):
-    """Strawberry's schema, with our answer to errors: they leave the process masked, on every transport."""
+    """Strawberry's schema, run by a pipeline of our own, the same on every transport.
 
-    def __init__(self, **options: Any) -> None:
+    A document that is known to be valid is spared its parsing and validation; every operation is measured, and checked
+    for who sends it; plain values are completed in one step; errors leave the process masked.
+    """
+
+    def __init__(self, *, introspection: bool, **options: Any) -> None:
         super().__init__(**options)
-        self.documents = DocumentCache()
+        self._documents = DocumentCache()
+        # Neither changes while the process runs, and graphql-core would check the schema again with every request.
+        self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
+        assert_valid_schema(self._schema)
 
     @property
     def graphql_schema(self) -> GraphQLSchema:
         """The schema as graphql-core has it."""
         return self._schema
 
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Mask the errors of one operation in place."""
-        context = None if execution_context is None else execution_context.context
-        if not isinstance(context, Context):
-            return
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,  # noqa: ARG002
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> ExecutionResult:
+        """Run a query or a mutation.
+
+        Raises `CannotGetOperationTypeError` when there is no operation of the name, and `InvalidOperationTypeError`
+        when it is of a type that is not allowed here.
+        """
+        context = _own(context_value)
+        allowed = None if allowed_operation_types is None else {kind.value for kind in allowed_operation_types}
+        try:
+            prepared = await self._prepare(query or "", variable_values, context, operation_name, allowed)
+            if isinstance(prepared, list):
+                return PreExecutionError(None, self._masked(prepared, context))
+            result = await prepared.run()
+        except (CannotGetOperationTypeError, InvalidOperationTypeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a document may bring about is that document's error
+            return PreExecutionError(None, self._masked([_as_graphql_error(error)], context))
+        return ExecutionResult(result.data, self._masked(result.errors, context) if result.errors else None)
+
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,  # noqa: ARG002
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,  # noqa: ARG002
+        allowed_operation_types: Iterable[OperationType] | None = None,
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        """Run an operation of a WebSocket connection; its results follow one another."""
+
+        async def results() -> AsyncGenerator[ExecutionResult, None]:
+            try:
+                yield await self.execute(
+                    query, variable_values, context_value, None, operation_name, allowed_operation_types
+                )
+            except (CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+                yield PreExecutionError(None, self._masked([_as_graphql_error(error)], _own(context_value)))
+
+        return results()
+
+    async def _prepare(
+        self,
+        text: str,
+        variables: dict[str, Any] | None,
+        context: Context,
+        operation_name: str | None,
+        allowed: set[str] | None,
+    ) -> PlainExecutor | list[GraphQLError]:
+        """Return an executor for the operation, or what is wrong with the document."""
+        known = self._documents.find(context.tenant_id, text)
+        if known is not None:
+            document = known
+        else:
+            try:
+                document = KnownDocument(parse(text, max_tokens=context.limits.query_tokens))
+            except GraphQLError as error:
+                return [error]
+        operation = document.operation(operation_name)
+        context.record.operation = (operation.name.value if operation.name else operation_name or "")[:100] or None
+        if allowed is not None and operation.operation.value not in allowed:
+            raise InvalidOperationTypeError(OperationType(operation.operation.value))
+        # A WebSocket lives longer than a credential may.
+        if context.connection_params is not None:
+            await context.authenticate(context.authorization)
+        document.check(variables, context.limits)
+        if known is None:
+            errors = validate(self._schema, document.node, self._rules)
+            if errors:
+                return errors
+            self._documents.remember(context.tenant_id, text, document)
+        return PlainExecutor.prepare(self._schema, document.completers, operation, context, variables)
+
+    def _masked(self, errors: list[GraphQLError], context: Context) -> list[GraphQLError]:
         for error in errors:
             if self.config.disable_field_suggestions:
                 hide_suggestions(error)
             mask_error(error, context.record)
             code = (error.extensions or {}).get("code", "INTERNAL")
             context.services.metrics.errors.labels(code).inc()
+        return errors
 
 
-class Gatekeeper(SchemaExtension):
-    """Spares known documents their parsing and validation, measures every one, and checks who sends it."""
-
-    def on_operation(self) -> Iterator[None]:
-        """Take a document that is known to be valid from the cache; bound the parser's work on any other."""
-        execution = self.execution_context
-        context: Context = execution.context
-        execution.parse_options = ParseOptions(max_tokens=context.limits.query_tokens)
-        execution.graphql_document = _documents(execution).find(context.tenant_id, execution.query or "")
-        self._is_known = execution.graphql_document is not None
-        yield
-
-    async def on_validate(self) -> AsyncIterator[None]:
-        """Refuse what is too much, or whose credential has ended; a document that is refused is not validated."""
-        execution = self.execution_context
-        context: Context = execution.context
-        context.record.operation = (execution.operation_name or "")[:100] or None
-        document = execution.graphql_document
-        try:
-            if context.connection_params is not None:
-                await context.authenticate(context.authorization)
-            if document is not None:
-                # Strawberry would run the first of several operations, for want of a name.
-                if execution._provided_operation_name is None:  # noqa: SLF001
-                    check_single_operation(document)
-                check_document(document, execution.variables, context.limits)
-        except ServiceError as error:
-            execution.pre_execution_errors = [GraphQLError(error.message, original_error=error)]
-        if self._is_known:
-            execution.validation_rules = ()
-        yield
-        if document is not None and not self._is_known and not execution.pre_execution_errors:
-            _documents(execution).remember(context.tenant_id, execution.query or "", document)
+def _own(context: Any) -> Context:
+    if not isinstance(context, Context):
+        raise TypeError("the schema runs operations of its own endpoint only")
+    return context
 
 
-def _documents(execution: ExecutionContext) -> DocumentCache:
-    schema = execution.schema
-    if not isinstance(schema, KonstructSchema):
-        raise TypeError("the gatekeeper guards our own schema only")
-    return schema.documents
+def _as_graphql_error(error: Exception) -> GraphQLError:
+    return error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
 
 
 def create_schema(*, introspection: bool) -> KonstructSchema:
     """Build the schema. Without introspection, error messages suggest no names either."""
-    extensions: list[Any] = [Gatekeeper]
-    if not introspection:
-        extensions.append(IntrospectionRefused)
     schema = KonstructSchema(
+        introspection=introspection,
         query=Query,
         mutation=Mutation,
         types=[InvalidInputError, IdempotencyConflictError, EmbeddingDimensionMismatchError],
-        extensions=extensions,
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )
     _drop_null_defaults(schema.graphql_schema)
     _mark_one_of(schema.graphql_schema)
+    call_resolvers_directly(schema.graphql_schema)
     return schema
 
 

@@ -104,7 +104,7 @@ def log_errors(context: Context, result: LogResult, index: int | None = None) ->
                 message=mistake_message(result.mistake),
                 path=api_path(result.mistake.path),
                 index=index,
-                existing=AuditEvent.from_model(result.event),
+                existing=AuditEvent.from_event(result.event),
             )
         ]
     return user_errors(result.mistake, index)

@@ -73,7 +73,7 @@ class CommonQueries:
             return None
         async with context.tenant_session() as session:
             if Scope.AUDIT_READ in scopes and (event := (await find_events(session, [node_id])).get(node_id)):
-                return AuditEvent.from_model(event)
+                return AuditEvent.from_event(event)
             if Scope.KB_READ in scopes:
                 if document := (await find_documents(session, [node_id])).get(node_id):
                     return KbDocument.from_model(document)

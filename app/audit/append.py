@@ -1,4 +1,7 @@
-"""Writing events: one multi-row INSERT, each event once.
+"""Writing events: one INSERT for all, each event once.
+
+The rows go to the server as one array a column: the statement is the same for batches of every size, so that it is
+compiled once here and prepared once a connection.
 
 Idempotency keys live in a table of their own. A key is claimed with INSERT ... ON CONFLICT DO NOTHING in the event's
 own transaction: of any number of simultaneous retries one claims it, the others wait for that commit and then find
@@ -12,16 +15,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, func, select
+from sqlalchemy import column as sql_column
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.events import AuditEventValue
-from app.database.session import session_tenant
+from app.audit.events import AuditEventValue, RecordedEvent
+from app.audit.query import EVENT_COLUMNS
+from app.database.session import TenantSession
+from app.database.statements import compile_statement
 from app.errors import IdempotencyConflict, UserMistake
-from app.models import AuditEvent, AuditIdempotencyKey
+from app.filters import list_of
+from app.models import AuditEvent, AuditIdempotencyKey, Base
 from app.validation import JsonText
 
 SALT_BYTES = 32
@@ -43,7 +51,7 @@ class LogResult:
     """
 
     outcome: LogOutcome
-    event: AuditEvent | None = None
+    event: RecordedEvent | None = None
     mistake: UserMistake | None = None
 
 
@@ -58,12 +66,12 @@ class PreparedEvent:
     submitted_by: str
 
 
-async def append_events(session: AsyncSession, events: Sequence[PreparedEvent]) -> list[LogResult]:
+async def append_events(session: TenantSession, events: Sequence[PreparedEvent]) -> list[LogResult]:
     """Write the events in the session's transaction; return one result an event, in their order."""
     keyed = [event for event in events if event.value.idempotency_key is not None]
     existing = await _claim_keys(session, keyed) if keyed else {}
-    new = [event for event in events if existing.get(event.id) is None]
-    stored = await _insert(session, new)
+    new = [event for event in events if event.id not in existing] if existing else events
+    stored = await _insert(session, new) if new else {}
     return [_result(event, existing.get(event.id), stored) for event in events]
 
 
@@ -73,19 +81,59 @@ class _Claim:
 
     event_id: UUID
     body_hash: bytes
-    event: AuditEvent | None = None
+    event: RecordedEvent | None = None
 
 
-async def _insert(session: AsyncSession, events: Sequence[PreparedEvent]) -> dict[UUID, AuditEvent]:
-    if not events:
-        return {}
-    tenant_id = session_tenant(session)
-    rows = [{"tenant_id": tenant_id, **_columns(event)} for event in events]
-    inserted = await session.scalars(insert(AuditEvent).returning(AuditEvent), rows)
-    return {event.id: event for event in inserted}
+def _from_arrays(table: type[Base], names: Sequence[str]) -> Insert:
+    """Return the insertion of one row an element of the named arrays: one statement for batches of every size."""
+    columns = {name: getattr(table, name).property.columns[0] for name in names}
+    arrays = [bindparam(name, type_=list_of(column)) for name, column in columns.items()]
+    given = func.unnest(*arrays).table_valued(*(sql_column(name, column.type) for name, column in columns.items()))
+    rows = given.render_derived("sent")
+    stored = ["tenant_id", *(column.name for column in columns.values())]
+    return upsert(table).from_select(stored, select(bindparam("tenant_id", type_=Uuid()), rows))
 
 
-def _columns(event: PreparedEvent) -> dict[str, object]:
+_EVENT_COLUMNS = (*(name for name in EVENT_COLUMNS if name != "created_at"), "content_salt")
+_INSERT = compile_statement(
+    _from_arrays(AuditEvent, _EVENT_COLUMNS).returning(AuditEvent.id, AuditEvent.created_at, AuditEvent.event_metadata)
+)
+_CLAIM = compile_statement(
+    _from_arrays(AuditIdempotencyKey, ("key", "event_id", "body_hash"))
+    .on_conflict_do_nothing()
+    .returning(AuditIdempotencyKey.key)
+)
+_FIND_CLAIMS = compile_statement(
+    select(
+        AuditIdempotencyKey.key,
+        AuditIdempotencyKey.body_hash,
+        AuditIdempotencyKey.event_id,
+        *(getattr(AuditEvent, name).label(name) for name in EVENT_COLUMNS),
+    )
+    .outerjoin(
+        AuditEvent,
+        and_(
+            AuditEvent.tenant_id == AuditIdempotencyKey.tenant_id,
+            AuditEvent.created_at == AuditIdempotencyKey.event_created_at,
+            AuditEvent.id == AuditIdempotencyKey.event_id,
+        ),
+    )
+    .where(AuditIdempotencyKey.key == any_(bindparam("keys", type_=ARRAY(Text()))))
+)
+
+
+async def _insert(session: TenantSession, events: Sequence[PreparedEvent]) -> dict[UUID, RecordedEvent]:
+    rows = {event.id: _columns(event) for event in events}
+    arrays = {name: [row[name] for row in rows.values()] for name in _EVENT_COLUMNS}
+    stored = {}
+    for event_id, created_at, metadata in await session.fetch(_INSERT, arrays):
+        row = rows[event_id]
+        del row["content_salt"]
+        stored[event_id] = RecordedEvent(**row | {"created_at": created_at, "event_metadata": JsonText(metadata)})
+    return stored
+
+
+def _columns(event: PreparedEvent) -> dict[str, Any]:
     value = event.value
     return {
         "id": event.id,
@@ -111,18 +159,18 @@ def _columns(event: PreparedEvent) -> dict[str, object]:
     }
 
 
-async def _claim_keys(session: AsyncSession, keyed: Sequence[PreparedEvent]) -> dict[UUID, _Claim]:
+async def _claim_keys(session: TenantSession, keyed: Sequence[PreparedEvent]) -> dict[UUID, _Claim]:
     """Claim the events' keys; return, for each event whose key was taken, what it stands for."""
-    tenant_id = session_tenant(session)
     first_of: dict[str, PreparedEvent] = {}
     for event in keyed:
         first_of.setdefault(_key(event), event)
-    rows = [
-        {"tenant_id": tenant_id, "key": key, "event_id": event.id, "body_hash": body_hash(event)}
-        for key, event in sorted(first_of.items())
-    ]
-    statement = upsert(AuditIdempotencyKey).values(rows).on_conflict_do_nothing().returning(AuditIdempotencyKey.key)
-    claimed = set(await session.scalars(statement))
+    claims_sent = sorted(first_of.items())
+    values = {
+        "key": [key for key, _ in claims_sent],
+        "event_id": [event.id for _, event in claims_sent],
+        "body_hash": [body_hash(event) for _, event in claims_sent],
+    }
+    claimed = {row["key"] for row in await session.fetch(_CLAIM, values)}
     taken = first_of.keys() - claimed
     stored = await _stored_claims(session, taken) if taken else {}
     claims: dict[UUID, _Claim] = {}
@@ -136,15 +184,15 @@ async def _claim_keys(session: AsyncSession, keyed: Sequence[PreparedEvent]) -> 
     return claims
 
 
-async def _stored_claims(session: AsyncSession, keys: set[str]) -> dict[str, _Claim]:
-    claims = (await session.scalars(select(AuditIdempotencyKey).where(AuditIdempotencyKey.key.in_(keys)))).all()
-    places = [(claim.event_created_at, claim.event_id) for claim in claims]
-    query = select(AuditEvent).where(tuple_(AuditEvent.created_at, AuditEvent.id).in_(places))
-    events = {event.id: event for event in await session.scalars(query)}
-    return {claim.key: _Claim(claim.event_id, claim.body_hash, events.get(claim.event_id)) for claim in claims}
+async def _stored_claims(session: TenantSession, keys: set[str]) -> dict[str, _Claim]:
+    claims = {}
+    for row in await session.fetch(_FIND_CLAIMS, {"keys": sorted(keys)}):
+        event = None if row["id"] is None else RecordedEvent(**{name: row[name] for name in EVENT_COLUMNS})
+        claims[row["key"]] = _Claim(row["event_id"], row["body_hash"], event)
+    return claims
 
 
-def _result(event: PreparedEvent, claim: _Claim | None, stored: dict[UUID, AuditEvent]) -> LogResult:
+def _result(event: PreparedEvent, claim: _Claim | None, stored: dict[UUID, RecordedEvent]) -> LogResult:
     if claim is None:
         return LogResult(LogOutcome.RECORDED, stored[event.id])
     # An event whose month has been dropped by retention is gone; its key still stands for it.

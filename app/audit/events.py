@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from app.errors import InvalidInput
-from app.validation import check_cost, check_instant, check_int, check_object, check_text
+from app.validation import JsonText, check_cost, check_instant, check_int, check_object, check_text
 
 
 class ActionType(StrEnum):
@@ -171,3 +171,32 @@ class Escalation(AuditEventValue):
         """The metadata with the reason and the target."""
         target = {} if self.target_id is None else {"targetId": self.target_id}
         return {**self.metadata, "reason": self.reason, **target}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedEvent:
+    """An event as it stands in the trail, under the attribute names of the ORM's `AuditEvent`.
+
+    `created_at` is the database's own time; `event_metadata` is the stored JSON text.
+    """
+
+    id: UUID
+    created_at: datetime
+    agent_id: UUID | None
+    user_id: str | None
+    action_type: str
+    action_name: str | None
+    status: str
+    error: str | None
+    input_summary: str | None
+    output_summary: str | None
+    latency_ms: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: Decimal | None
+    event_metadata: JsonText
+    occurred_at: datetime | None
+    session_id: str | None
+    trace_id: str | None
+    parent_event_id: UUID | None
+    submitted_by: str

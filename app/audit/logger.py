@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
+from app.audit.writer import EventWriter
 from app.database.database import Database
-from app.database.session import session_tenant
+from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
 from app.errors import AgentNotAllowed, InvalidInput, UserMistake
 from app.settings import Limits
@@ -47,19 +47,23 @@ class Author(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditLogger:
-    """Records events under one credential. Every result is acknowledged after its commit, unless `within` a session."""
+    """Records events under one credential. Every result is acknowledged after its commit, unless `within` a session.
+
+    With a `writer`, concurrent events of a tenant share a transaction; without one, each call has its own.
+    """
 
     database: Database
     author: Author
     limits: Limits
-    session: AsyncSession | None = None
+    writer: EventWriter | None = None
+    session: TenantSession | None = None
 
-    def within(self, session: AsyncSession) -> "AuditLogger":
+    def within(self, session: TenantSession) -> "AuditLogger":
         """Return a logger that writes in the given tenant session and leaves the commit to its owner.
 
         Raises `ValueError` when the session is another tenant's.
         """
-        if session_tenant(session) != self.author.tenant_id:
+        if session.tenant_id != self.author.tenant_id:
             raise ValueError("the session belongs to another tenant than the author")
         return replace(self, session=session)
 
@@ -107,19 +111,21 @@ class AuditLogger:
     async def _write(self, events: Sequence[PreparedEvent], *, atomic: bool = False) -> list[LogResult]:
         if not events:
             return []
+        if self.writer is not None and self.session is None and not atomic:
+            return await self.writer.write(self.author.tenant_id, events)
         async with self._transaction() as session:
             results = await append_events(session, events)
             if atomic and any(result.outcome is LogOutcome.REJECTED for result in results):
-                raise _AtomicBatchRejected(_undone(session, results))
+                raise _AtomicBatchRejected(_undone(results))
         return results
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+    async def _transaction(self) -> AsyncIterator[TenantSession]:
         if self.session is None:
             async with self.database.tenant_session(self.author.tenant_id) as session:
                 yield session
         else:
-            async with self.session.begin_nested():
+            async with self.session.savepoint():
                 yield self.session
 
     def _prepare(self, event: AuditEventValue | UserMistake) -> PreparedEvent | UserMistake:
@@ -162,19 +168,15 @@ def _rejected(event: PreparedEvent | UserMistake) -> LogResult:
     return LogResult(LogOutcome.REJECTED, mistake=event if isinstance(event, UserMistake) else _BATCH_REJECTED)
 
 
-def _undone(session: AsyncSession, results: Sequence[LogResult]) -> list[LogResult]:
+def _undone(results: Sequence[LogResult]) -> list[LogResult]:
     """Return what is left of the results when the batch is rolled back: only what was there before it."""
     written = {result.event.id for result in results if result.event and result.outcome is LogOutcome.RECORDED}
-    undone = []
-    for result in results:
-        if result.event is None or result.event.id not in written:
-            # Kept out of the roll-back, which would make the session forget the event's columns.
-            if result.event is not None and result.event in session:
-                session.expunge(result.event)
-            undone.append(result)
-        else:
-            undone.append(LogResult(LogOutcome.REJECTED, mistake=result.mistake or _BATCH_REJECTED))
-    return undone
+    return [
+        LogResult(LogOutcome.REJECTED, mistake=result.mistake or _BATCH_REJECTED)
+        if result.event is not None and result.event.id in written
+        else result
+        for result in results
+    ]
 
 
 _BATCH_REJECTED = InvalidInput((), "not recorded, because another event of this atomic batch was rejected")

@@ -1,17 +1,22 @@
 """Reading the trail back: filtered pages, single events, bounded counts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from cachetools import LRUCache, cached
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, literal_column, select
 
+from app.audit.events import RecordedEvent
+from app.audit.representation import JsonMember, json_array
+from app.database.session import TenantSession
+from app.database.statements import Statement, compile_statement
 from app.errors import InvalidInput, Path
 from app.filters import (
     Condition,
+    Operands,
     RangeFilter,
     SetFilter,
     StringFilter,
@@ -20,14 +25,25 @@ from app.filters import (
     any_of,
     check_count,
     negation,
+    scoped,
 )
 from app.json_predicates import JsonPredicate
 from app.models import AuditEvent
-from app.pagination import Keyset, Page, PageRequest, Position, fingerprint
+from app.pagination import Keyset, Page, PagePlan, PageRequest, Position
 from app.settings import Limits
 
 # Counting stops here: an exact number beyond it helps nobody and costs a scan.
 COUNT_LIMIT = 10_000
+
+# Every column that the API shows, by its attribute of `AuditEvent`.
+EVENT_COLUMNS = (
+    "id", "created_at", "agent_id", "user_id", "action_type", "action_name", "status", "error", "input_summary",
+    "output_summary", "latency_ms", "input_tokens", "output_tokens", "cost_usd", "event_metadata", "occurred_at",
+    "session_id", "trace_id", "parent_event_id", "submitted_by",
+)  # fmt: skip
+
+# Compiled queries by their shape. Clients choose shapes, so their number is bounded.
+_STATEMENTS: LRUCache[Hashable, Statement] = LRUCache(500)
 
 _COLUMNS = {
     "id": AuditEvent.id,
@@ -83,27 +99,45 @@ class AuditEventFilter:
             self.not_.checked(limits, (*path, "not"), depth + 1)
         return self
 
-    def condition(self) -> Condition:
-        """Translate into one condition on `AuditEvent`."""
+    def operands(self, scope: str = "where") -> Operands:
+        """Yield the values by name; the names are the filter's shape."""
+        for name in _COLUMNS:
+            operators = getattr(self, name)
+            if operators is not None:
+                yield scoped(scope, name), None
+                yield from operators.operands(scoped(scope, name))
+        for position, predicate in enumerate(self.metadata or ()):
+            yield from predicate.operands(scoped(scope, f"metadata{position}"))
+        for kind, branches in (
+            ("and", self.and_),
+            ("or", self.or_),
+            ("not", None if self.not_ is None else [self.not_]),
+        ):
+            if branches is not None:
+                yield scoped(scope, f"{kind}{len(branches)}"), None
+                for position, branch in enumerate(branches):
+                    yield from branch.operands(scoped(scope, f"{kind}{position}"))
+
+    def condition(self, scope: str = "where") -> Condition:
+        """Translate into one condition on `AuditEvent`, whose values `operands` names."""
         found: list[Condition] = []
         for name, column in _COLUMNS.items():
             operators = getattr(self, name)
             if operators is not None:
-                found.extend(operators.conditions(column))
-        for predicate in self.metadata or ():
-            found.extend(predicate.conditions(AuditEvent.event_metadata))
+                found.extend(operators.conditions(column, scoped(scope, name)))
+        for position, predicate in enumerate(self.metadata or ()):
+            found.extend(predicate.conditions(AuditEvent.event_metadata, scoped(scope, f"metadata{position}")))
         if self.and_ is not None:
-            found.append(all_of([branch.condition() for branch in self.and_]))
+            found.append(all_of(_conditions(self.and_, scoped(scope, "and"))))
         if self.or_ is not None:
-            found.append(any_of([branch.condition() for branch in self.or_]))
+            found.append(any_of(_conditions(self.or_, scoped(scope, "or"))))
         if self.not_ is not None:
-            found.append(negation(self.not_.condition()))
+            found.append(negation(self.not_.condition(scoped(scope, "not0"))))
         return all_of(found)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it matches every event."""
-        return all(getattr(self, item.name) is None for item in fields(self))
+
+def _conditions(branches: Sequence[AuditEventFilter], scope: str) -> list[Condition]:
+    return [branch.condition(f"{scope}{position}") for position, branch in enumerate(branches)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,47 +149,137 @@ class BoundedCount:
 
 
 async def list_events(
-    session: AsyncSession,
+    session: TenantSession,
     where: AuditEventFilter,
     page: PageRequest,
     limits: Limits,
     *,
+    columns: Sequence[str] = EVENT_COLUMNS,
     descending: bool = True,
-) -> Page[AuditEvent]:
+) -> Page[Any]:
     """Return one page of the tenant's events in the order of (created_at, id), newest first unless told otherwise.
 
-    Raises `InvalidInput` for an impossible page or filter and `CursorMismatch` for a cursor of another list.
+    The rows hold the named columns (attributes of `AuditEvent`), and what the order needs. Raises `InvalidInput` for an
+    impossible page or filter and `CursorMismatch` for a cursor of another list.
     """
     keyset = _keyset(where, descending=descending)
-    query, size = keyset.plan(_matching(where, limits), page, limits.page_size)
-    rows = (await session.scalars(query)).all()
-    return keyset.page(rows, page, size)
+    plan = keyset.plan(page, limits.page_size)
+    wanted = tuple(dict.fromkeys((*columns, "created_at", "id")))
+    values = dict(where.checked(limits).operands())
+    statement = _list_statement((tuple(values), plan, wanted), where)
+    rows: list[Any] = await session.fetch(statement, {**values, **plan.values})
+    return keyset.page(rows, plan)
 
 
-async def count_events(session: AsyncSession, where: AuditEventFilter, limits: Limits) -> BoundedCount:
+@cached(_STATEMENTS, key=lambda shape, _where: ("list", shape))
+def _list_statement(shape: tuple[tuple[str, ...], PagePlan, tuple[str, ...]], where: AuditEventFilter) -> Statement:
+    _, plan, columns = shape
+    query = select(*_event_columns(columns)).where(where.condition())
+    return compile_statement(plan.apply(query, AuditEvent.created_at, AuditEvent.id))
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPage:
+    """A page of events as the text of a JSON array, and its ends."""
+
+    events: str
+    has_next: bool
+    has_previous: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+async def list_events_as_json(
+    session: TenantSession,
+    where: AuditEventFilter,
+    page: PageRequest,
+    limits: Limits,
+    *,
+    members: Sequence[JsonMember],
+    descending: bool = True,
+    with_ends: bool = True,
+) -> JsonPage:
+    """Return the same page as `list_events`, written by PostgreSQL; without its ends unless they are wanted.
+
+    Pages that are counted from the end (`last`) are not written so: use `list_events` for them.
+    """
+    if page.is_backward:
+        raise ValueError("a page that is counted from the end is read in reverse")
+    keyset = _keyset(where, descending=descending)
+    plan = keyset.plan(page, limits.page_size)
+    values = dict(where.checked(limits).operands())
+    statement = _json_statement((tuple(values), plan, tuple(members), with_ends), where)
+    (row,) = await session.fetch(statement, {**values, **plan.values})
+    events: str = row["events"] or "[]"
+    if not with_ends:
+        return JsonPage(events, has_next=False, has_previous=plan.is_after, start_cursor=None, end_cursor=None)
+    has_next = row["found"] > plan.size
+    if has_next:
+        # The row beyond the page. JSON text has line ends between the elements only, never within one.
+        events = events.rpartition(", \n")[0] + "]" if plan.size else "[]"
+    cursor_of = keyset.cursor_writer()
+    ends = [
+        None
+        if row[f"{end}_id"] is None
+        else cursor_of({"created_at": row[f"{end}_created_at"], "id": row[f"{end}_id"]})
+        for end in ("first", "last")
+    ]
+    return JsonPage(events, has_next, plan.is_after, *ends)
+
+
+@cached(_STATEMENTS, key=lambda shape, _where: ("json", shape))
+def _json_statement(
+    shape: tuple[tuple[str, ...], PagePlan, tuple[JsonMember, ...], bool], where: AuditEventFilter
+) -> Statement:
+    _, plan, members, with_ends = shape
+    attributes = dict.fromkeys(member.attribute for member in members if member.attribute is not None)
+    wanted = dict.fromkeys((*attributes, "created_at", "id")) if with_ends else attributes
+    query = select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition())
+    rows = plan.apply(query, AuditEvent.created_at, AuditEvent.id, beyond=with_ends).cte("page")
+    columns = [json_array(rows, members).label("events")]
+    if with_ends:
+        found = select(func.count()).select_from(rows).scalar_subquery()
+        last = select(func.greatest(func.least(func.count(), plan.size) - 1, 0)).select_from(rows).scalar_subquery()
+        columns.append(found.label("found"))
+        for name in ("created_at", "id"):
+            of_rows = select(rows.c[name]).limit(literal_column("1"))
+            columns.append(of_rows.scalar_subquery().label(f"first_{name}"))
+            columns.append(of_rows.offset(last).scalar_subquery().label(f"last_{name}"))
+    return compile_statement(select(*columns))
+
+
+async def count_events(session: TenantSession, where: AuditEventFilter, limits: Limits) -> BoundedCount:
     """Count the matching events, up to 10,000."""
-    matching = _matching(where, limits).with_only_columns(AuditEvent.id).limit(COUNT_LIMIT + 1).subquery()
-    found = (await session.execute(select(func.count()).select_from(matching))).scalar_one()
+    values = dict(where.checked(limits).operands())
+    ((found,),) = await session.fetch(_count_statement(tuple(values), where), values)
     return BoundedCount(min(found, COUNT_LIMIT), is_exact=found <= COUNT_LIMIT)
 
 
-async def find_events(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, AuditEvent]:
+@cached(_STATEMENTS, key=lambda shape, _where: ("count", shape))
+def _count_statement(_shape: tuple[str, ...], where: AuditEventFilter) -> Statement:
+    matching = select(AuditEvent.id).where(where.condition()).limit(literal_column(str(COUNT_LIMIT + 1))).subquery()
+    return compile_statement(select(func.count()).select_from(matching))
+
+
+async def find_events(session: TenantSession, ids: Iterable[UUID]) -> dict[UUID, RecordedEvent]:
     """Return those of the events that exist in the tenant, by id."""
-    events = await session.scalars(select(AuditEvent).where(AuditEvent.id.in_(list(ids))))
-    return {event.id: event for event in events}
+    rows = await session.fetch(_FIND, {"ids": list(ids)})
+    return {row["id"]: RecordedEvent(**row) for row in rows}
 
 
-def _matching(where: AuditEventFilter, limits: Limits) -> Select[Any]:
-    where.checked(limits)
-    return select(AuditEvent) if where.is_empty else select(AuditEvent).where(where.condition())
-
-
-def _keyset(where: AuditEventFilter, *, descending: bool) -> Keyset[AuditEvent]:
+def _keyset(where: AuditEventFilter, *, descending: bool) -> Keyset[Mapping[str, Any]]:
     return Keyset(
-        key=AuditEvent.created_at,
-        id=AuditEvent.id,
-        position_of=lambda event: Position.at_time(event.created_at, event.id),
+        position_of=lambda row: Position.at_time(row["created_at"], row["id"]),
         key_from=lambda position: position.time,
         descending=descending,
-        list_fingerprint=fingerprint("audit_events", where, descending),
+        identity=("audit_events", where),
     )
+
+
+def _event_columns(names: Sequence[str]) -> list[ColumnElement[Any]]:
+    return [getattr(AuditEvent, name).label(name) for name in names]
+
+
+_FIND = compile_statement(
+    select(*_event_columns(EVENT_COLUMNS)).where(AuditEvent.id == any_(bindparam("ids", type_=ARRAY(Uuid()))))
+)

@@ -23,6 +23,8 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
         url,
         # Bound values are the clients' content and have no place in an error or a log.
         hide_parameters=True,
+        # Transactions are begun and ended by tenant sessions alone; see app.database.session.
+        isolation_level="AUTOCOMMIT",
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout_seconds,
@@ -41,6 +43,7 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
+    event.listen(engine.sync_engine, "reset", _refuse_open_transaction)
     return engine
 
 
@@ -69,3 +72,11 @@ def _refuse_closed_connection(dbapi_connection: Any, _entry: ConnectionPoolEntry
     # replaces the connection before a statement is lost on it. It asks memory only, unlike a ping.
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError("closed by the server while idle")
+
+
+def _refuse_open_transaction(dbapi_connection: Any, _entry: ConnectionPoolEntry, _state: object) -> None:
+    # A connection never goes back into the pool inside a transaction: its next borrower would write into it unseen.
+    # The pool throws the connection away when this fails.
+    driver = dbapi_connection.driver_connection
+    if not driver.is_closed() and driver.is_in_transaction():
+        raise DisconnectionError("given back inside a transaction")

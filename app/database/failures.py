@@ -6,11 +6,13 @@ Errors are told apart by SQLSTATE, since constraint names do not survive every d
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import ServiceError, Timeout, Unavailable
+from app.errors import ServiceError, Timeout, TransactionLost, Unavailable
 
+ALL_BUSY = "all database connections are busy; try again in a moment"
 _TOO_LONG = Timeout("the database took too long; ask for less or narrow the filter")
 
 _BY_SQLSTATE: dict[str | None, ServiceError] = {
@@ -26,6 +28,9 @@ _BY_SQLSTATE: dict[str | None, ServiceError] = {
 _TRANSIENT_CLASSES = ("08", "53", "57", "40")
 
 
+DatabaseFailure = SQLAlchemyError | PostgresError | InterfaceError | OSError
+
+
 def sqlstate(error: BaseException) -> str | None:
     """Return the SQLSTATE of a driver error, if it has one."""
     for candidate in (error, getattr(error, "orig", None)):
@@ -35,21 +40,21 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
-def translate(error: SQLAlchemyError | OSError) -> ServiceError | None:
+def translate(error: DatabaseFailure) -> ServiceError | None:
     """Return the service error for a failure that a caller can do something about, else `None`."""
     if isinstance(error, PoolTimeout):
-        return Unavailable("all database connections are busy; try again in a moment")
+        return Unavailable(ALL_BUSY)
     if isinstance(error, OSError):
         return Unavailable("the database can't be reached; try again in a moment")
+    state = sqlstate(error)
     if isinstance(error, IntegrityError):
         return None
-    state = sqlstate(error)
     if state in _BY_SQLSTATE:
         known = _BY_SQLSTATE[state]
         return type(known)(known.message)
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    lost = isinstance(error, InterfaceError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
     if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
-        return Unavailable("the database connection was lost; try again in a moment")
+        return TransactionLost("the database connection was lost; try again in a moment")
     return None
 
 
@@ -58,7 +63,7 @@ def translated_failures() -> Iterator[None]:
     """Turn driver failures that callers can act on into service errors; let the others pass."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
         service_error = translate(error)
         if service_error is None:
             raise

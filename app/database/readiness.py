@@ -9,14 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database.failures import sqlstate
 from app.database.migrate import head_revision
 
 # The first version whose iterative index scans and vacuum of HNSW are free of the known faults.
 MINIMUM_PGVECTOR = (0, 8, 4)
 
-_UNDEFINED_TABLE = "42P01"
-_INSUFFICIENT_PRIVILEGE = "42501"
 
 _UNSAFE_ROLE = """
 SELECT current_user::text AS role,
@@ -28,6 +25,8 @@ SELECT current_user::text AS role,
        AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned_tables
 FROM pg_roles r WHERE r.rolname = current_user
 """
+
+_REVISION_READABLE = "SELECT COALESCE(has_table_privilege(to_regclass('alembic_version')::oid, 'SELECT'), false)"
 
 _MUTABLE_TRAIL = """
 SELECT has_table_privilege('audit_events', 'UPDATE, DELETE, TRUNCATE')
@@ -113,13 +112,9 @@ async def _role_problems(connection: AsyncConnection) -> list[Problem]:
 
 async def _revision_problem(connection: AsyncConnection) -> Problem | None:
     head = head_revision()
-    try:
-        async with connection.begin_nested():
-            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
-    except SQLAlchemyError as error:
-        if sqlstate(error) not in {_UNDEFINED_TABLE, _INSUFFICIENT_PRIVILEGE}:
-            raise
-        found = None
+    found = None
+    if (await connection.execute(text(_REVISION_READABLE))).scalar_one():
+        found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
     if found == head:
         return None
     is_newer = found is not None and found > head

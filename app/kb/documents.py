@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import defer
 
+from app.database.session import TenantSession
 from app.embeddings.vector import check_vector
 from app.errors import DocumentNotFound, InvalidInput, Path, PayloadTooLarge
-from app.filters import Condition, SetFilter, StringFilter, TimeFilter, all_of
+from app.filters import Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
 from app.kb.chunking import MimeType, has_visible_text
 from app.models import KBChunk, KnowledgeBaseDocument
-from app.pagination import Keyset, Page, PageRequest, Position, fingerprint
+from app.pagination import Keyset, Page, PageRequest, Position
 from app.settings import Limits
 from app.validation import JsonText, check_int, check_json_object, check_size, check_text
 
@@ -131,86 +131,97 @@ class DocumentFilter:
     title: StringFilter | None = None
     updated_at: TimeFilter | None = None
 
-    def condition(self, limits: Limits) -> Condition:
-        """Check the operands and translate into one condition."""
+    def checked(self, limits: Limits) -> "DocumentFilter":
+        """Return itself if every operand can be compared."""
+        for item in fields(self):
+            operators = getattr(self, item.name)
+            if operators is not None:
+                operators.checked(("filter", item.name), limits)
+        return self
+
+    def operands(self) -> Operands:
+        """Yield the values by name."""
+        for item in fields(self):
+            operators = getattr(self, item.name)
+            if operators is not None:
+                yield from operators.operands(item.name)
+
+    def condition(self) -> Condition:
+        """Translate into one condition."""
         found: list[Condition] = []
         for item in fields(self):
             operators = getattr(self, item.name)
             if operators is not None:
-                column = getattr(KnowledgeBaseDocument, item.name)
-                found.extend(operators.checked(("filter", item.name), limits).conditions(column))
+                found.extend(operators.conditions(getattr(KnowledgeBaseDocument, item.name), item.name))
         return all_of(found)
 
 
 async def list_documents(
-    session: AsyncSession, where: DocumentFilter, page: PageRequest, limits: Limits
+    session: TenantSession, where: DocumentFilter, page: PageRequest, limits: Limits
 ) -> Page[KnowledgeBaseDocument]:
     """Return one page of the tenant's documents, the one created last first."""
     keyset: Keyset[KnowledgeBaseDocument] = Keyset(
-        key=KnowledgeBaseDocument.created_at,
-        id=KnowledgeBaseDocument.id,
         position_of=lambda document: Position.at_time(document.created_at, document.id),
         key_from=lambda position: position.time,
         descending=True,
-        list_fingerprint=fingerprint("kb_documents", where),
+        identity=("kb_documents", where),
     )
-    query, size = keyset.plan(_matching(where, limits), page, limits.page_size)
-    return keyset.page((await session.scalars(query)).all(), page, size)
+    plan = keyset.plan(page, limits.page_size)
+    matching = select(KnowledgeBaseDocument).where(where.checked(limits).condition())
+    query = plan.apply(matching, KnowledgeBaseDocument.created_at, KnowledgeBaseDocument.id)
+    rows = await session.scalars(query, {**dict(where.operands()), **plan.values})
+    return keyset.page(rows.all(), plan)
 
 
-async def count_documents(session: AsyncSession, where: DocumentFilter, limits: Limits) -> tuple[int, bool]:
+async def count_documents(session: TenantSession, where: DocumentFilter, limits: Limits) -> tuple[int, bool]:
     """Count the matching documents up to 10,000; return the number and whether it is exact."""
-    query = _matching(where, limits).with_only_columns(KnowledgeBaseDocument.id).limit(COUNT_LIMIT + 1)
-    found = (await session.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
+    query = select(KnowledgeBaseDocument.id).where(where.checked(limits).condition()).limit(COUNT_LIMIT + 1)
+    count = select(func.count()).select_from(query.subquery())
+    found = (await session.execute(count, dict(where.operands()))).scalar_one()
     return min(found, COUNT_LIMIT), found <= COUNT_LIMIT
 
 
-def _matching(where: DocumentFilter, limits: Limits) -> Select[Any]:
-    return select(KnowledgeBaseDocument).where(where.condition(limits))
-
-
-async def find_documents(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, KnowledgeBaseDocument]:
+async def find_documents(session: TenantSession, ids: Iterable[UUID]) -> dict[UUID, KnowledgeBaseDocument]:
     """Return those of the documents that exist in the tenant, by id."""
     query = select(KnowledgeBaseDocument).where(KnowledgeBaseDocument.id.in_(list(ids)))
     return {document.id: document for document in await session.scalars(query)}
 
 
-async def find_document(session: AsyncSession, document_id: UUID | None) -> KnowledgeBaseDocument | None:
+async def find_document(session: TenantSession, document_id: UUID | None) -> KnowledgeBaseDocument | None:
     """Return a document of the tenant, if it exists; `None` is the id of none."""
     return None if document_id is None else (await find_documents(session, [document_id])).get(document_id)
 
 
-async def find_document_by_external_id(session: AsyncSession, external_id: str) -> KnowledgeBaseDocument | None:
+async def find_document_by_external_id(session: TenantSession, external_id: str) -> KnowledgeBaseDocument | None:
     """Return the document under the client's key, if there is one."""
     check_text(("external_id",), external_id)
     query = select(KnowledgeBaseDocument).where(KnowledgeBaseDocument.external_id == external_id)
     return (await session.scalars(query)).one_or_none()
 
 
-async def list_chunks(session: AsyncSession, document_id: UUID, page: PageRequest, limits: Limits) -> Page[KBChunk]:
+async def list_chunks(session: TenantSession, document_id: UUID, page: PageRequest, limits: Limits) -> Page[KBChunk]:
     """Return one page of a document's chunks in reading order."""
     keyset: Keyset[KBChunk] = Keyset(
-        key=KBChunk.chunk_index,
-        id=KBChunk.id,
         position_of=lambda chunk: Position(chunk.chunk_index, chunk.id),
         key_from=lambda position: min(max(position.key, -1), 2**31 - 1),
         descending=False,
-        list_fingerprint=fingerprint("kb_chunks", document_id),
+        identity=("kb_chunks", document_id),
     )
+    plan = keyset.plan(page, limits.page_size)
     matching = (
         select(KBChunk).where(KBChunk.document_id == document_id).options(defer(KBChunk.embedding, raiseload=True))
     )
-    query, size = keyset.plan(matching, page, limits.page_size)
-    return keyset.page((await session.scalars(query)).all(), page, size)
+    rows = await session.scalars(plan.apply(matching, KBChunk.chunk_index, KBChunk.id), plan.values)
+    return keyset.page(rows.all(), plan)
 
 
-async def find_chunk(session: AsyncSession, chunk_id: UUID) -> KBChunk | None:
+async def find_chunk(session: TenantSession, chunk_id: UUID) -> KBChunk | None:
     """Return a chunk of the tenant, if it exists."""
     query = select(KBChunk).where(KBChunk.id == chunk_id).options(defer(KBChunk.embedding, raiseload=True))
     return (await session.scalars(query)).one_or_none()
 
 
-async def delete_document(session: AsyncSession, *, document_id: UUID | None, external_id: str | None) -> UUID:
+async def delete_document(session: TenantSession, *, document_id: UUID | None, external_id: str | None) -> UUID:
     """Delete a document with its chunks; return its id. Raises `DocumentNotFound`.
 
     Audit events about it stay as they are.
@@ -223,7 +234,7 @@ async def delete_document(session: AsyncSession, *, document_id: UUID | None, ex
     else:
         matches = KnowledgeBaseDocument.id == document_id
     deleted = await session.scalars(delete(KnowledgeBaseDocument).where(matches).returning(KnowledgeBaseDocument.id))
-    found = deleted.one_or_none()
+    found: UUID | None = deleted.one_or_none()
     if found is None:
         path = ("id",) if external_id is None else ("external_id",)
         raise DocumentNotFound(path, "there is no such document")

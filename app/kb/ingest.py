@@ -12,11 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from app.database.database import Database
-from app.database.session import session_tenant
+from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
 from app.embeddings import EmbeddingProvider, Vector
 from app.embeddings.vector import check_vector
@@ -99,7 +98,7 @@ class DocumentIngester:
         return [_Passage(*parts) for parts in zip(contents, metadata, vectors, strict=True)]
 
 
-async def _find_stored(session: AsyncSession, external_id: str) -> KnowledgeBaseDocument | None:
+async def _find_stored(session: TenantSession, external_id: str) -> KnowledgeBaseDocument | None:
     query = select(KnowledgeBaseDocument).where(KnowledgeBaseDocument.external_id == external_id)
     return (await session.scalars(query)).one_or_none()
 
@@ -120,7 +119,7 @@ def _unchanged(checked: CheckedDocument, stored: KnowledgeBaseDocument | None) -
     return None
 
 
-async def _write(session: AsyncSession, checked: CheckedDocument, passages: Sequence[_Passage]) -> IngestResult:
+async def _write(session: TenantSession, checked: CheckedDocument, passages: Sequence[_Passage]) -> IngestResult:
     values = {
         "title": checked.source.title,
         "source_uri": checked.source.source_uri,
@@ -129,7 +128,7 @@ async def _write(session: AsyncSession, checked: CheckedDocument, passages: Sequ
         "content_hash": checked.content_hash,
         "chunk_count": len(passages),
     }
-    tenant_id = session_tenant(session)
+    tenant_id = session.tenant_id
     key = {"tenant_id": tenant_id, "external_id": checked.source.external_id}
     if checked.source.expected_version is None:
         # Two first ingests of one key at the same moment: one inserts, the other waits here and then updates.
@@ -159,7 +158,7 @@ async def _write(session: AsyncSession, checked: CheckedDocument, passages: Sequ
 
 
 async def _insert_passages(
-    session: AsyncSession, tenant_id: TenantId, document_id: UUID, passages: Sequence[_Passage]
+    session: TenantSession, tenant_id: TenantId, document_id: UUID, passages: Sequence[_Passage]
 ) -> None:
     for start in range(0, len(passages), _ROWS_PER_INSERT):
         rows = [

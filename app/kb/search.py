@@ -11,24 +11,26 @@ not the planner, by how the query is written:
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+from cachetools import LRUCache, cached
 from pgvector.sqlalchemy import HALFVEC
 from pgvector.sqlalchemy import Vector as VectorType
-from sqlalchemy import ColumnElement, Select, bindparam, cast, func, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import defer
+from sqlalchemy import ARRAY, REAL, ColumnElement, Select, Text, bindparam, cast, func, literal_column, select, text
 
+from app.database.session import TenantSession
+from app.database.statements import Statement, compile_statement
 from app.embeddings.vector import Vector, has_direction
 from app.errors import InvalidInput
-from app.filters import Condition, SetFilter, StringFilter, TimeFilter, all_of
+from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.settings import Limits
+from app.validation import JsonText
 
 # Up to here comparing every vector of the tenant takes some 10 ms (256 dimensions).
 EXACT_CANDIDATES = 20_000
@@ -37,10 +39,17 @@ EXACT_CANDIDATES = 20_000
 _OVERSAMPLING = 2
 _OVERSAMPLING_FLOOR = 40
 
-_SCAN_SETTINGS = text(
-    "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),"
-    " set_config('hnsw.ef_search', :ef_search, true), set_config('hnsw.max_scan_tuples', '200000', true)"
+# How far and how the index is read, for this transaction only.
+_SCAN_SETTINGS = compile_statement(
+    select(
+        func.set_config("hnsw.iterative_scan", "relaxed_order", literal_column("true")),
+        func.set_config("hnsw.ef_search", bindparam("ef_search", type_=Text()), literal_column("true")),
+        func.set_config("hnsw.max_scan_tuples", "200000", literal_column("true")),
+    )
 )
+
+# Compiled queries by their shape. Clients choose shapes, so their number is bounded.
+_STATEMENTS: LRUCache[Hashable, Statement] = LRUCache(300)
 
 
 class SearchStrategy(StrEnum):
@@ -65,19 +74,31 @@ class SearchFilter:
     external_ids: Sequence[str] | None = None
     updated_at: TimeFilter | None = None
 
-    def condition(self, limits: Limits) -> Condition | None:
-        """Check the operands and translate into a condition on documents; `None` when there is none."""
+    def checked(self, limits: Limits) -> "SearchFilter":
+        """Return itself if every operand can be compared."""
+        for name, _, operators in self._parts():
+            operators.checked(("filter", name), limits)
+        return self
+
+    def operands(self) -> Operands:
+        """Yield the values by name; the names are the filter's shape."""
+        for name, _, operators in self._parts():
+            yield from operators.operands(name)
+
+    def condition(self) -> Condition | None:
+        """Translate into a condition on documents; `None` when there is none."""
         found: list[Condition] = []
-        if self.document_ids is not None:
-            ids: SetFilter[UUID] = SetFilter(in_=self.document_ids)
-            found += ids.checked(("filter", "document_ids"), limits).conditions(KnowledgeBaseDocument.id)
-        if self.external_ids is not None:
-            keys = StringFilter(in_=self.external_ids)
-            found += keys.checked(("filter", "external_ids"), limits).conditions(KnowledgeBaseDocument.external_id)
-        if self.updated_at is not None:
-            times = self.updated_at.checked(("filter", "updated_at"), limits)
-            found += times.conditions(KnowledgeBaseDocument.updated_at)
+        for name, column, operators in self._parts():
+            found.extend(operators.conditions(column, name))
         return all_of(found) if found else None
+
+    def _parts(self) -> Iterator[tuple[str, Column, SetFilter[UUID] | StringFilter | TimeFilter]]:
+        if self.document_ids is not None:
+            yield "document_ids", KnowledgeBaseDocument.id, SetFilter(in_=self.document_ids)
+        if self.external_ids is not None:
+            yield "external_ids", KnowledgeBaseDocument.external_id, StringFilter(in_=self.external_ids)
+        if self.updated_at is not None:
+            yield "updated_at", KnowledgeBaseDocument.updated_at, self.updated_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +127,11 @@ class SearchRequest:
 class SearchHit:
     """A passage and its cosine similarity to the query."""
 
-    chunk: KBChunk
+    id: UUID
+    document_id: UUID
+    chunk_index: int
+    content: str
+    metadata: JsonText
     similarity: float
 
 
@@ -121,23 +146,25 @@ class SearchResult:
     took_ms: float
 
 
-async def search_chunks(session: AsyncSession, request: SearchRequest, limits: Limits) -> SearchResult:
+async def search_chunks(session: TenantSession, request: SearchRequest, limits: Limits) -> SearchResult:
     """Return the tenant's passages nearest to the vector, with the lane that found them."""
     started = time.perf_counter()
     request.checked(limits)
-    documents = request.where.condition(limits)
-    candidates = await _count_candidates(session, documents)
+    values = dict(request.where.checked(limits).operands())
+    ((candidates,),) = await session.fetch(_statement("count", request, tuple(values)), values)
     # Text without a known word has no direction, and neither index nor distance is defined for it.
     rows: list[SearchHit] = []
     strategy = SearchStrategy.EXACT
     if candidates and has_direction(request.vector):
+        values["query"] = request.vector.tolist()
         if candidates > EXACT_CANDIDATES and not request.exact:
             strategy = SearchStrategy.HNSW
-            rows = await _search_index(session, request, documents)
+            await session.fetch(_SCAN_SETTINGS, {"ef_search": str(min(max(_oversampled(request.limit), 100), 1000))})
+            rows = await _nearest(session, request, strategy, values)
             if len(rows) < min(request.limit, candidates):
                 strategy = SearchStrategy.EXACT
         if strategy is SearchStrategy.EXACT:
-            rows = await _run(session, _nearest(_restricted(documents), request, request.limit))
+            rows = await _nearest(session, request, strategy, values)
     hits = rows
     if request.min_similarity is not None:
         hits = [hit for hit in rows if hit.similarity >= request.min_similarity]
@@ -146,50 +173,59 @@ async def search_chunks(session: AsyncSession, request: SearchRequest, limits: L
     )
 
 
-async def _count_candidates(session: AsyncSession, documents: Condition | None) -> int:
-    # Each document knows how many chunks it has, so that no chunk is read to count them.
-    query = select(func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0))
-    if documents is not None:
-        query = query.where(documents)
-    return int((await session.execute(query)).scalar_one())
+async def _nearest(
+    session: TenantSession, request: SearchRequest, strategy: SearchStrategy, values: dict[str, Any]
+) -> list[SearchHit]:
+    shape = tuple(values)
+    rows = await session.fetch(_statement(strategy.value, request, shape), values)
+    return [
+        SearchHit(
+            row["id"], row["document_id"], row["chunk_index"], row["content"], JsonText(row["chunk_metadata"]),
+            1.0 - row["distance"],
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
-async def _search_index(session: AsyncSession, request: SearchRequest, documents: Condition | None) -> list[SearchHit]:
-    wanted = max(request.limit * _OVERSAMPLING, _OVERSAMPLING_FLOOR)
-    await session.execute(_SCAN_SETTINGS, {"ef_search": str(min(max(wanted, 100), 1000))})
+def _oversampled(limit: int) -> int:
+    return max(limit * _OVERSAMPLING, _OVERSAMPLING_FLOOR)
+
+
+@cached(_STATEMENTS, key=lambda kind, request, shape: (kind, len(request.vector), request.limit, shape))
+def _statement(kind: str, request: SearchRequest, _shape: tuple[str, ...]) -> Statement:
+    documents = request.where.condition()
+    if kind == "count":
+        # Each document knows how many chunks it has, so that no chunk is read to count them.
+        count = select(func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0))
+        return compile_statement(count if documents is None else count.where(documents))
     dimensions = len(request.vector)
-    indexed = cast(KBChunk.embedding, HALFVEC(dimensions))
-    by_index = indexed.cosine_distance(cast(_query_vector(request), HALFVEC(dimensions)))
-    near = _restricted(documents).with_only_columns(KBChunk.id).order_by(by_index).limit(wanted).cte("near")
-    return await _run(session, _nearest(select(KBChunk).join(near, near.c.id == KBChunk.id), request, request.limit))
-
-
-def _restricted(documents: Condition | None) -> Select[Any]:
-    query = select(KBChunk)
-    if documents is not None:
-        query = query.where(KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents)))
-    return query
-
-
-def _nearest(query: Select[Any], request: SearchRequest, limit: int) -> Select[Any]:
-    distance = KBChunk.embedding.cosine_distance(_query_vector(request))
-    # A vector of zeros is at no angle to anything (its distance is NaN).
-    return (
-        query.add_columns(distance.label("distance"))
-        .options(defer(KBChunk.embedding, raiseload=True))
-        .where(distance != text("'NaN'::float8"))
-        .order_by(distance, KBChunk.id)
-        .limit(limit)
-    )
-
-
-def _query_vector(request: SearchRequest) -> ColumnElement[Any]:
     # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
-    return cast(bindparam("query", request.vector, VectorType()), VectorType(len(request.vector)))
+    query = cast(bindparam("query", type_=ARRAY(REAL())), VectorType(dimensions))
+    distance = KBChunk.embedding.cosine_distance(query)
+    columns = (KBChunk.id, KBChunk.document_id, KBChunk.chunk_index, KBChunk.content)
+    found = select(*columns, KBChunk.chunk_metadata.label("chunk_metadata"), distance.label("distance"))
+    if kind == SearchStrategy.HNSW.value:
+        half = HALFVEC(dimensions)
+        by_index = cast(KBChunk.embedding, half).cosine_distance(cast(query, half))
+        near = _within(select(KBChunk.id), documents).order_by(by_index).limit(_written(_oversampled(request.limit)))
+        candidates = near.cte("near")
+        found = found.join(candidates, candidates.c.id == KBChunk.id)
+    else:
+        found = _within(found, documents)
+    # A vector of zeros is at no angle to anything (its distance is NaN).
+    ranked = found.where(distance != text("'NaN'::float8")).order_by(distance, KBChunk.id)
+    return compile_statement(ranked.limit(_written(request.limit)))
 
 
-async def _run(session: AsyncSession, query: Select[Any]) -> list[SearchHit]:
-    return [SearchHit(chunk, 1.0 - float(distance)) for chunk, distance in await session.execute(query)]
+def _within(query: Select[Any], documents: Condition | None) -> Select[Any]:
+    if documents is None:
+        return query
+    return query.where(KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents)))
+
+
+def _written(number: int) -> ColumnElement[int]:
+    # As text of the query and not as a parameter, so that PostgreSQL plans for the few rows that are wanted.
+    return literal_column(str(number))
 
 
 def _shortfall(request: SearchRequest, rows: Sequence[SearchHit], hits: Sequence[SearchHit]) -> ShortfallReason | None:

@@ -1,5 +1,7 @@
 """Prometheus metrics. Units are in the names; no label carries a tenant."""
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
@@ -34,9 +36,19 @@ class Metrics:
         self.events = Counter(
             "konstruct_audit_events_total", "Audit events by outcome.", ["outcome"], registry=self.registry
         )
+        # Looking a child up by its labels costs more than counting.
+        self._of_route = lru_cache(1000)(
+            lambda route, status: (self.requests.labels(route, str(status)), self.request_seconds.labels(route))
+        )
         self.in_flight = Gauge(
             "konstruct_http_requests_in_flight", "HTTP requests being answered.", registry=self.registry
         )
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        count, duration = self._of_route(route, status)
+        count.inc()
+        duration.observe(seconds)
 
     def watch_pool(self, engine: AsyncEngine) -> None:
         """Expose how many database connections are in use."""

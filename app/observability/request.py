@@ -4,7 +4,7 @@ One mutable object in the ASGI scope, filled in by whoever learns something: con
 would be lost to the middleware as soon as two root fields run concurrently.
 """
 
-import secrets
+import random
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +13,16 @@ _SCOPE_KEY = "konstruct.request"
 _NOTED_ERRORS = 20
 
 
+def _new_id() -> str:
+    # Tells requests apart; it is no secret.
+    return f"{random.getrandbits(64):016x}"
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """Becomes one log line when the request ends."""
 
-    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    request_id: str = field(default_factory=_new_id)
     tenant_id: str | None = None
     subject: str | None = None
     operation: str | None = None
@@ -38,5 +43,5 @@ def start_record(scope: MutableMapping[str, Any], request_id: str | None) -> Req
 
 def current_record(scope: MutableMapping[str, Any]) -> RequestRecord:
     """Return the record of the request; a new one where no middleware began it."""
-    record: RequestRecord = scope.setdefault(_SCOPE_KEY, RequestRecord())
-    return record
+    record: RequestRecord | None = scope.get(_SCOPE_KEY)
+    return start_record(scope, None) if record is None else record

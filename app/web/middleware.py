@@ -1,11 +1,11 @@
 """The outermost layer: a request id, one log line and the metrics of each request, and a last resort for errors."""
 
 import asyncio
+import logging
 import re
 import time
 
 import orjson
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import INTERNAL_MESSAGE
@@ -36,28 +36,51 @@ class RequestMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id")
-        record = start_record(scope, given if given is not None and _REQUEST_ID.fullmatch(given) else None)
+        record = start_record(scope, _given_id(scope))
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         route = path if path in _KNOWN_ROUTES else "other"
         answer = _Answer(scope, send, record)
         started = time.perf_counter()
-        with self._metrics.in_flight.track_inprogress():
-            try:
-                await self._app(scope, receive, answer.send)
-            except asyncio.CancelledError:
-                # The server stops and could wait no longer; what was not committed is rolled back.
-                await answer.fail(503, "UNAVAILABLE", "the server is stopping; try again")
-                raise
-            except Exception:
-                log.exception("request_failed", request_id=record.request_id, path=route)
-                await answer.fail(500, "INTERNAL", INTERNAL_MESSAGE)
-            finally:
-                seconds = time.perf_counter() - started
-                self._metrics.requests.labels(route, str(answer.status)).inc()
-                self._metrics.request_seconds.labels(route).observe(seconds)
-                if route not in _QUIET_ROUTES:
-                    _write_line(scope, record, route, answer.status, seconds)
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            # The server stops and could wait no longer; what was not committed is rolled back.
+            await answer.fail(503, "UNAVAILABLE", "the server is stopping; try again")
+            raise
+        except Exception:
+            log.exception("request_failed", request_id=record.request_id, path=route)
+            await answer.fail(500, "INTERNAL", INTERNAL_MESSAGE)
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            self._metrics.observe_request(route, answer.status, seconds)
+            if route not in _QUIET_ROUTES:
+                _write_line(scope, record, route, answer.status, seconds)
+
+
+class Shortcut:
+    """Leads the requests of one path to its endpoint, past the router and what stands before it."""
+
+    def __init__(self, app: ASGIApp, path: str, endpoint: ASGIApp) -> None:
+        self._app = app
+        self._path = path
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["path"] == scope.get("root_path", "") + self._path:
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _REQUEST_ID.fullmatch(text) else None
+    return None
 
 
 class _Answer:
@@ -75,7 +98,8 @@ class _Answer:
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self._record.request_id
+            request_id = (b"x-request-id", self._record.request_id.encode("latin-1"))
+            message["headers"] = [*message.get("headers", ()), request_id]
         elif kind == "websocket.accept":
             self.status = 101
         elif kind == "websocket.close" and not self._has_begun:
@@ -96,6 +120,8 @@ class _Answer:
 
 
 def _write_line(scope: Scope, record: RequestRecord, route: str, status: int, seconds: float) -> None:
+    if not log.is_enabled_for(logging.INFO):
+        return
     log.info(
         "request",
         method=scope.get("method", "WEBSOCKET"),

@@ -70,4 +70,4 @@ class LogEventsPayload:
 def _event(result: LogResult) -> AuditEvent | None:
     if result.event is None or result.outcome is LogOutcome.REJECTED:
         return None
-    return AuditEvent.from_model(result.event)
+    return AuditEvent.from_event(result.event)

@@ -4,14 +4,15 @@ from typing import Annotated
 
 import strawberry
 
-from app.audit.query import AuditEventFilter, find_events, list_events
+from app.audit.query import AuditEventFilter, find_events, list_events, list_events_as_json
 from app.auth.principal import Scope
 from app.pagination import PageRequest
 from graphql_schema.arguments import After, Before, First, Last
 from graphql_schema.audit.enums import AuditEventOrderField, OrderDirection
 from graphql_schema.audit.inputs import AuditEventFilterInput, AuditEventOrder
-from graphql_schema.audit.types import AuditEvent, AuditEventConnection
+from graphql_schema.audit.types import AuditEvent, AuditEventConnection, event_columns, json_members
 from graphql_schema.context import Info
+from graphql_schema.execution import selection
 from graphql_schema.pagination import find_uuid
 
 Filter = Annotated[
@@ -49,9 +50,18 @@ class AuditQueries:
         page = PageRequest(first=first, after=after, last=last, before=before)
         where = filter.to_filter() if filter else AuditEventFilter()
         descending = (order_by or _NEWEST_FIRST).direction is OrderDirection.DESC
+        selected = selection(info)
+        members = None if page.is_backward or "edges" in selected else json_members(info)
         async with context.tenant_session() as session:
-            events = await list_events(session, where, page, context.limits, descending=descending)
-        return AuditEventConnection.from_page(events, where)
+            if members is None:
+                columns = event_columns(selected)
+                events = await list_events(session, where, page, context.limits, columns=columns, descending=descending)
+                return AuditEventConnection.from_page(events, where, selected)
+            written = await list_events_as_json(
+                session, where, page, context.limits,
+                members=members, descending=descending, with_ends="pageInfo" in selected,
+            )  # fmt: skip
+        return AuditEventConnection.from_json(written, where)
 
     @strawberry.field(
         description="One event of your tenant, or null when there is none with this id. Needs the scope AUDIT_READ."
@@ -69,4 +79,4 @@ class AuditQueries:
             return None
         async with context.tenant_session() as session:
             event = (await find_events(session, [event_id])).get(event_id)
-        return None if event is None else AuditEvent.from_model(event)
+        return None if event is None else AuditEvent.from_event(event)

@@ -1,22 +1,27 @@
 """Audit events and their pages, as clients read them."""
 
+import dataclasses
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Optional, Self
+from typing import Optional, Self
 from uuid import UUID
 
 import strawberry
+from asyncpg import Record
 
-from app.audit.query import AuditEventFilter, count_events
+from app.audit.events import RecordedEvent
+from app.audit.query import AuditEventFilter, JsonPage, count_events
+from app.audit.representation import JsonMember, can_be_written
 from app.auth.principal import Scope
 from app.pagination import Page
+from app.validation import JsonText
 from graphql_schema.audit.enums import ActionType, EventStatus
 from graphql_schema.context import Info
-from graphql_schema.pagination import BoundedCount, Node, PageInfo, page_info
-from graphql_schema.scalars import Json
-
-if TYPE_CHECKING:
-    from app import models
+from graphql_schema.execution import plain_parts
+from graphql_schema.lookahead import Selection, names_below, snake_case
+from graphql_schema.pagination import NO_PAGE_INFO, BoundedCount, Node, PageInfo, page_info
+from graphql_schema.rows import RowFormat, RowObject, Rows, WrittenList
+from graphql_schema.scalars import Json, format_decimal, json_date_time, json_fragment
 
 
 @strawberry.type(description="What an agent did, as it was acknowledged. An event is never changed or removed.")
@@ -62,11 +67,11 @@ class AuditEvent(Node):
         # A credential that may only write gets its own event back, and no other.
         info.context.require(Scope.AUDIT_READ)
         parent = await info.context.events.load(self.parent_event_id)
-        return None if parent is None else AuditEvent.from_model(parent)
+        return None if parent is None else AuditEvent.from_event(parent)
 
     @classmethod
-    def from_model(cls, event: "models.AuditEvent") -> Self:
-        """Show a stored event."""
+    def from_event(cls, event: RecordedEvent) -> Self:
+        """Show a recorded event."""
         return cls(
             id=strawberry.ID(str(event.id)),
             action_type=ActionType(event.action_type),
@@ -89,6 +94,56 @@ class AuditEvent(Node):
             submitted_by=event.submitted_by,
             parent_event_id=event.parent_event_id,
         )
+
+
+_ACTION_TYPE_NAMES = {member.value: member.name for member in ActionType}
+_STATUS_NAMES = {member.value: member.name for member in EventStatus}
+
+# The columns of the fields whose own name is not that of their column.
+_COLUMNS = {"metadata": "event_metadata", "parent_event": "parent_event_id"}
+
+
+class AuditEventRow(RowObject, AuditEvent):
+    """An event that is a row of a page."""
+
+    row_format = RowFormat(
+        {field.name: _COLUMNS.get(field.name, field.name) for field in dataclasses.fields(AuditEvent)},
+        to_attribute={
+            "id": lambda value: strawberry.ID(str(value)),
+            "action_type": ActionType,
+            "status": EventStatus,
+            "metadata": JsonText,
+        },
+        to_json={
+            "id": str,
+            "action_type": _ACTION_TYPE_NAMES.__getitem__,
+            "status": _STATUS_NAMES.__getitem__,
+            "agent_id": str,
+            "metadata": json_fragment,
+            "cost_usd": format_decimal,
+            "created_at": json_date_time,
+            "occurred_at": json_date_time,
+        },
+    )
+
+
+def event_columns(selected: Selection) -> list[str]:
+    """Return the columns of events that a connection's selection needs."""
+    names = {*names_below(selected, "nodes"), *names_below(selected, "edges", "node")}
+    fields = (snake_case(name) for name in names if not name.startswith("__"))
+    return sorted(_COLUMNS.get(field, field) for field in fields)
+
+
+def json_members(info: Info) -> list[JsonMember] | None:
+    """Return what is selected of a connection's `nodes`, where PostgreSQL can write it as JSON."""
+    parts = plain_parts(info, "nodes")
+    if parts is None:
+        return None
+    members = [
+        JsonMember(key, None if attribute is None else _COLUMNS.get(attribute, attribute), constant)
+        for key, attribute, constant in parts
+    ]
+    return members if can_be_written(members) else None
 
 
 @strawberry.type(description="One event of a page, with its cursor.")
@@ -119,13 +174,29 @@ class AuditEventConnection:
         return BoundedCount(value=count.value, is_exact=count.is_exact)
 
     @classmethod
-    def from_page(cls, page: "Page[models.AuditEvent]", where: AuditEventFilter) -> Self:
-        """Show a page."""
-        nodes = [AuditEvent.from_model(event) for event in page.items]
-        cursors = map(page.cursor_of, page.items)
+    def from_page(cls, page: Page[Record], where: AuditEventFilter, selected: Selection) -> Self:
+        """Show what is selected of a page."""
+        edges = []
+        if "edges" in selected:
+            edges = [AuditEventEdge(cursor=page.cursor_of(row), node=AuditEventRow.from_row(row)) for row in page.items]
         return cls(
-            nodes=nodes,
-            edges=[AuditEventEdge(cursor=cursor, node=node) for cursor, node in zip(cursors, nodes, strict=True)],
-            page_info=page_info(page),
+            nodes=Rows(page.items, AuditEventRow),
+            edges=edges,
+            page_info=page_info(page) if "pageInfo" in selected else NO_PAGE_INFO,
+            where=where,
+        )
+
+    @classmethod
+    def from_json(cls, page: JsonPage, where: AuditEventFilter) -> Self:
+        """Show a page that is written already."""
+        return cls(
+            nodes=WrittenList(page.events),
+            edges=[],
+            page_info=PageInfo(
+                has_next_page=page.has_next,
+                has_previous_page=page.has_previous,
+                start_cursor=page.start_cursor,
+                end_cursor=page.end_cursor,
+            ),
             where=where,
         )

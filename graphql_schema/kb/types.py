@@ -50,6 +50,17 @@ class KbChunk(Node):
             document_id=chunk.document_id,
         )
 
+    @classmethod
+    def from_hit(cls, hit: SearchHit) -> Self:
+        """Show the passage of a hit."""
+        return cls(
+            id=strawberry.ID(str(hit.id)),
+            chunk_index=hit.chunk_index,
+            content=hit.content,
+            metadata=Json(hit.metadata),
+            document_id=hit.document_id,
+        )
+
 
 @strawberry.type(description="One chunk of a page, with its cursor.")
 class KbChunkEdge:
@@ -170,7 +181,7 @@ class KbSearchHit:
     @classmethod
     def from_hit(cls, rank: int, hit: SearchHit) -> Self:
         """Show a hit."""
-        return cls(rank=rank, score=hit.similarity, similarity=hit.similarity, chunk=KbChunk.from_model(hit.chunk))
+        return cls(rank=rank, score=hit.similarity, similarity=hit.similarity, chunk=KbChunk.from_hit(hit))
 
 
 @strawberry.type(description="How a search ran, so that an answer can be trusted or doubted for good reasons.")

@@ -5,8 +5,8 @@ The database holds vectors of 8 dimensions that clients bring: a tenant with 20,
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,11 +14,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import numpy as np
 import pytest
+from asyncpg import Record
 from numpy.typing import NDArray
-from sqlalchemy import event, text
 
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
+from app.database.session import TenantSession
+from app.database.statements import Statement
 from app.embeddings.vector import Vector, check_vector
 from app.errors import InvalidInput
 from app.filters import TimeFilter
@@ -192,7 +194,7 @@ async def library_search(pool: Database, filled: Filled, vector: Sequence[float]
 
 def contents(result: SearchResult) -> list[str]:
     """Return the contents of the hits, in their order."""
-    return [hit.chunk.content for hit in result.hits]
+    return [hit.content for hit in result.hits]
 
 
 def assert_equal_to_brute_force(hits: list[dict[str, Any]], filled: Filled, query: Sequence[float], k: int) -> None:
@@ -252,7 +254,7 @@ async def test_exactly_k_hits_through_the_index(pool: Database, large: Filled, k
     assert len(set(contents(result))) == k
     exact = dict(large.nearest(query, 20_000))
     np.testing.assert_allclose(
-        [hit.similarity for hit in result.hits], [exact[hit.chunk.content] for hit in result.hits], atol=1e-6
+        [hit.similarity for hit in result.hits], [exact[hit.content] for hit in result.hits], atol=1e-6
     )
 
 
@@ -292,28 +294,20 @@ async def test_index_lane_finds_what_brute_force_finds(pool: Database, grouped: 
 
 
 @pytest.mark.usefixtures("index_lane")
-async def test_index_lane_uses_the_index(pool: Database, large: Filled) -> None:
+async def test_index_lane_uses_the_index(pool: Database, large: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     """The statement of the index lane is planned with the HNSW index, that of the exact lane without it (C80)."""
-    captured: list[tuple[str, Any]] = []
-
-    def capture(_c: object, _u: object, statement: str, parameters: Any, _x: object, _m: bool) -> None:
-        if "kb_chunks" in statement:
-            captured.append((statement, parameters))
-
-    engine = pool.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", capture)
-    try:
-        await library_search(pool, large, [1.0] * DIMENSIONS)
-        await library_search(pool, large, [1.0] * DIMENSIONS, exact=True)
-    finally:
-        event.remove(engine, "before_cursor_execute", capture)
     plans = []
-    for statement, parameters in captured:
-        async with pool.tenant_session(large.tenant.id) as session:
-            await session.execute(text("SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)"))
-            connection = await session.connection()
-            rows = await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+    fetch = TenantSession.fetch
+
+    async def explained(session: TenantSession, statement: Statement, values: Mapping[str, Any]) -> list[Record]:
+        if "kb_chunks" in statement.sql:
+            rows = await fetch(session, replace(statement, sql=f"EXPLAIN {statement.sql}"), values)
             plans.append("\n".join(row[0] for row in rows))
+        return await fetch(session, statement, values)
+
+    monkeypatch.setattr(TenantSession, "fetch", explained)
+    await library_search(pool, large, [1.0] * DIMENSIONS)
+    await library_search(pool, large, [1.0] * DIMENSIONS, exact=True)
     assert ["kb_chunks_embedding_idx" in plan for plan in plans] == [True, False]
 
 

@@ -1,0 +1,185 @@
+"""Group commit: what arrives while a commit is under way is written together by the next one.
+
+A durable commit waits for the disk, and one transaction costs about the same for one event as for fifty. So concurrent
+requests of one tenant share a transaction: the first event that comes is written at once, those that come meanwhile
+wait for their turn and then go together. Nobody waits for others to come. Each tenant has transactions of its own, a
+few of them at a time, and every caller is answered after the commit of its own events and not before.
+
+What a single insert survives, an event in a group survives too. A group that fails for a reason of its content is
+written again one caller at a time, so that a bad event fails alone. A connection that is lost before COMMIT was sent
+has stored nothing, and the group is written again; when COMMIT was under way nobody knows, and only events with an
+idempotency key, which can't be stored twice, are written again: the other callers learn that their events may or may
+not have been recorded.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from app.audit.append import LogResult, PreparedEvent, append_events
+from app.database.database import Database
+from app.database.tenant_owned import TenantId
+from app.errors import CommitUnknown, Timeout, TransactionLost, Unavailable
+
+# More at once bring nothing: PostgreSQL flushes its log for all of them together.
+_TRANSACTIONS = 4
+_TRANSACTIONS_PER_TENANT = 2
+
+_STOPPING = "the server is stopping; try again"
+_FULL = "too many events are waiting to be written; try again in a moment"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The events of one caller, who waits for their results."""
+
+    events: Sequence[PreparedEvent]
+    results: asyncio.Future[list[LogResult]]
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether writing the events again could not store one twice."""
+        return all(event.value.idempotency_key is not None for event in self.events)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the caller, if it is still there, what went wrong."""
+        if not self.results.done():
+            self.results.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits in one tenant, and how many of its transactions are running."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    running: int = 0
+
+
+class EventWriter:
+    """Writes the events of all requests of a process. Close it before the database is closed."""
+
+    def __init__(self, database: Database, *, queued_events: int, events_per_transaction: int) -> None:
+        self._database = database
+        self._queued_events = queued_events
+        self._events_per_transaction = events_per_transaction
+        self._lanes: dict[TenantId, _Lane] = {}
+        self._queued = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def queued(self) -> int:
+        """How many events wait to be written or are being written."""
+        return self._queued
+
+    async def write(self, tenant_id: TenantId, events: Sequence[PreparedEvent]) -> list[LogResult]:
+        """Write the events durably; return one result an event, in their order.
+
+        Raises `Unavailable` when too many events wait already or the database can't be reached. A caller that goes away
+        meanwhile takes nothing back.
+        """
+        if self._is_closed:
+            raise Unavailable(_STOPPING)
+        if self._queued + len(events) > self._queued_events:
+            raise Unavailable(_FULL)
+        item = _Waiting(events, asyncio.get_running_loop().create_future())
+        # A caller that has gone away asks for no result.
+        item.results.add_done_callback(lambda results: results.cancelled() or results.exception())
+        self._queued += len(events)
+        self._lanes.setdefault(tenant_id, _Lane()).waiting.append(item)
+        self._start()
+        return await asyncio.shield(item.results)
+
+    async def close(self, grace_seconds: float = 1.0) -> None:
+        """Take no more events, and wait until the last one is written; what takes longer is rolled back.
+
+        The server has waited for its requests by now, so that nobody is left to be told of what is written later.
+        """
+        self._is_closed = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        while self._tasks and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        for lane in self._lanes.values():
+            while lane.waiting:
+                lane.waiting.popleft().fail(Unavailable(_STOPPING))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        """Start as many transactions as may run, tenants taking turns."""
+        for tenant_id, lane in list(self._lanes.items()):
+            if len(self._tasks) >= _TRANSACTIONS:
+                return
+            if lane.waiting and lane.running < _TRANSACTIONS_PER_TENANT:
+                # To the end of the row, so that a busy tenant does not keep the others waiting.
+                self._lanes[tenant_id] = self._lanes.pop(tenant_id)
+                lane.running += 1
+                task = asyncio.get_running_loop().create_task(self._run(tenant_id, lane, self._take(lane)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _take(self, lane: _Lane) -> list[_Waiting]:
+        group = [lane.waiting.popleft()]
+        size = len(group[0].events)
+        while lane.waiting and size + len(lane.waiting[0].events) <= self._events_per_transaction:
+            group.append(lane.waiting.popleft())
+            size += len(group[-1].events)
+        return group
+
+    async def _run(self, tenant_id: TenantId, lane: _Lane, group: list[_Waiting]) -> None:
+        try:
+            await self._write_group(tenant_id, group)
+        except asyncio.CancelledError:
+            for item in group:
+                item.fail(Unavailable(_STOPPING))
+            raise
+        finally:
+            self._queued -= sum(len(item.events) for item in group)
+            lane.running -= 1
+            if not lane.waiting and not lane.running:
+                self._lanes.pop(tenant_id, None)
+            task = asyncio.current_task()
+            if task is not None:
+                self._tasks.discard(task)
+            self._start()
+
+    async def _write_group(self, tenant_id: TenantId, group: list[_Waiting]) -> None:
+        try:
+            await self._commit(tenant_id, group)
+        except CommitUnknown as error:
+            for item in group:
+                if not item.is_repeatable:
+                    item.fail(error)
+            await self._write_alone(tenant_id, [item for item in group if item.is_repeatable])
+        except TransactionLost:
+            await self._write_alone(tenant_id, group, together=True)
+        except (Unavailable, Timeout) as error:
+            for item in group:
+                item.fail(error)
+        except Exception as error:  # noqa: BLE001 - it is told to the caller whose events it is about
+            if len(group) == 1:
+                group[0].fail(error)
+            else:
+                await self._write_alone(tenant_id, group)
+
+    async def _write_alone(self, tenant_id: TenantId, items: list[_Waiting], *, together: bool = False) -> None:
+        """Write once more, each caller's events by themselves or all together; nothing is tried a third time."""
+        for group in [items] if together else [[item] for item in items]:
+            try:
+                await self._commit(tenant_id, group)
+            except Exception as error:  # noqa: BLE001 - it is told to the callers whose events it is about
+                for item in group:
+                    item.fail(error)
+
+    async def _commit(self, tenant_id: TenantId, group: list[_Waiting]) -> None:
+        async with self._database.tenant_session(tenant_id) as session:
+            results = await append_events(session, [event for item in group for event in item.events])
+        remaining = iter(results)
+        for item in group:
+            own = list(islice(remaining, len(item.events)))
+            if not item.results.done():
+                item.results.set_result(own)

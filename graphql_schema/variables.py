@@ -1,0 +1,136 @@
+"""Variables of an operation, coerced by functions that are compiled once.
+
+graphql-core walks through all fields of an input type for every value, given or not. A compiled coercer walks through
+what was given. It knows valid values only: for any other it says nothing, and graphql-core coerces all of the variables
+again to say what is wrong.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graphql import (
+    GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    Undefined,
+    is_required_input_field,
+)
+from graphql.execution.get_variable_signature import get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
+from graphql.utilities.coerce_input_value import coerce_default_value
+
+Coerce = Callable[[Any], Any]
+
+NO_VARIABLES = VariableValues({}, {})
+
+
+class _Invalid(Exception):
+    """The value is not valid, or no coercer knows it."""
+
+
+class VariableCoercer:
+    """Coerces the variables of one operation."""
+
+    def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
+        self._schema = schema
+        self._definitions = operation.variable_definitions or ()
+        known: dict[str, Coerce] = {}
+        self._variables: list[tuple[str, bool, Any, Coerce]] = []
+        for definition in self._definitions:
+            signature = get_variable_signature(schema, definition)
+            if isinstance(signature, GraphQLError):
+                raise signature
+            may_be_left_out = not isinstance(signature.type, GraphQLNonNull) and definition.default_value is None
+            coerce = _compile(signature.type, known)
+            self._variables.append((signature.name, may_be_left_out, signature, coerce))
+
+    def coerce(self, given: Mapping[str, Any] | None) -> VariableValues | list[GraphQLError]:
+        """Return the values, or what is wrong with them."""
+        if not self._variables:
+            return NO_VARIABLES
+        given = given or {}
+        sources: dict[str, VariableValueSource] = {}
+        values: dict[str, Any] = {}
+        try:
+            for name, may_be_left_out, signature, coerce in self._variables:
+                if name in given:
+                    value = given[name]
+                    values[name] = coerce(value)
+                    sources[name] = VariableValueSource(signature, value)
+                elif may_be_left_out:
+                    sources[name] = VariableValueSource(signature)
+                else:
+                    raise _Invalid
+        except Exception:  # noqa: BLE001 - whatever it is, graphql-core says it
+            return get_variable_values(self._schema, self._definitions, dict(given))
+        return VariableValues(sources, values)
+
+
+def _compile(input_type: GraphQLInputType, known: dict[str, Coerce]) -> Coerce:
+    if isinstance(input_type, GraphQLNonNull):
+        return _required(_compile_given(input_type.of_type, known))
+    return _nullable(_compile_given(input_type, known))
+
+
+def _compile_given(input_type: Any, known: dict[str, Coerce]) -> Coerce:
+    if isinstance(input_type, GraphQLList):
+        return _list(_compile(input_type.of_type, known))
+    if isinstance(input_type, GraphQLInputObjectType):
+        return _input_object(input_type, known)
+    coerce: Coerce = input_type.coerce_input_value
+    return coerce
+
+
+def _required(coerce: Coerce) -> Coerce:
+    def required(value: Any) -> Any:
+        if value is None:
+            raise _Invalid
+        return coerce(value)
+
+    return required
+
+
+def _nullable(coerce: Coerce) -> Coerce:
+    return lambda value: None if value is None else coerce(value)
+
+
+def _list(item: Coerce) -> Coerce:
+    def coerce(value: Any) -> list[Any]:
+        if type(value) is not list:
+            raise _Invalid
+        return [*map(item, value)]
+
+    return coerce
+
+
+def _input_object(input_type: GraphQLInputObjectType, known: dict[str, Coerce]) -> Coerce:
+    if input_type.name in known:
+        return known[input_type.name]
+    fields: dict[str, Coerce] = {}
+    required = [name for name, field in input_type.fields.items() if is_required_input_field(field)]
+    defaults = {
+        name: default
+        for name, field in input_type.fields.items()
+        if name not in required and (default := coerce_default_value(field)) is not Undefined
+    }
+    if any(isinstance(default, list | dict) for default in defaults.values()):
+        raise TypeError(f"{input_type.name}: a default that can be changed would be shared by all requests")
+
+    def coerce(value: Any) -> Any:
+        if type(value) is not dict or not all(map(value.__contains__, required)):
+            raise _Invalid
+        coerced = dict(defaults)
+        for name, item in value.items():
+            coerced[name] = fields[name](item)
+        if input_type.is_one_of and (len(value) != 1 or None in coerced.values()):
+            raise _Invalid
+        return coerced
+
+    # Known before its fields are: an input may hold others of its own type.
+    known[input_type.name] = coerce
+    fields |= {name: _compile(field.type, known) for name, field in input_type.fields.items()}
+    return coerce
