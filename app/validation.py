@@ -26,6 +26,11 @@ class JsonText(str):
     __slots__ = ()
 
 
+def is_plain_text(value: str) -> bool:
+    """Return whether `value` is text that passes `check_text` at first sight, as almost all does."""
+    return value.isascii() and "\x00" not in value
+
+
 def check_text(path: Path, value: str, *, allow_empty: bool = True) -> str:
     """Return `value` if it can be stored as text."""
     if "\x00" in value:
@@ -79,7 +84,7 @@ def check_instant(path: Path, value: datetime) -> datetime:
 
 def check_object(path: Path, value: object) -> None:
     """Raise `InvalidInput` unless `value` is a JSON object."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise InvalidInput(path, 'must be a JSON object, such as {"attempt": 2}')
 
 
@@ -87,35 +92,57 @@ def check_json_object(path: Path, value: Mapping[str, Any], *, max_bytes: int, m
     """Return the JSON text of an object that jsonb can store exactly, at most so large and so deeply nested."""
     check_object(path, value)
     _check_json_nodes(path, value, max_depth)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    text = _json_text(value)
     if (size := len(text.encode())) > max_bytes:
         raise PayloadTooLarge(path, f"must be at most {max_bytes} bytes as JSON, got {size}")
     return JsonText(text)
+
+
+# Sorted, so that equal objects have equal texts.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
+
+def _json_text(value: Mapping[str, Any]) -> str:
+    return _ENCODER.encode(value)
+
+
+_PLAIN = frozenset({int, bool, type(None)})
 
 
 def _check_json_nodes(path: Path, root: Any, max_depth: int) -> None:
     pending: list[tuple[Path, Any, int]] = [(path, root, 1)]
     while pending:
         at, node, depth = pending.pop()
-        if isinstance(node, str):
-            check_text(at, node)
-        elif isinstance(node, float):
-            if not math.isfinite(node):
-                raise InvalidInput(at, "must be a finite number; JSON has no NaN and no Infinity")
-        elif isinstance(node, Mapping | list | tuple):
+        if isinstance(node, dict | list | tuple) or isinstance(node, Mapping):  # noqa: SIM101 - the cheap question first
             if depth > max_depth:
                 raise PayloadTooLarge(path, f"must be nested at most {max_depth} levels deep")
-            pending.extend((*child, depth + 1) for child in _json_children(at, node))
-        elif node is not None and not isinstance(node, bool | int):
-            raise InvalidInput(at, f"must be JSON, not {type(node).__name__}")
+            for key, item in _json_children(at, node):
+                kind = type(item)
+                if kind is str:
+                    check_text((*at, key), item)
+                elif kind not in _PLAIN:
+                    pending.append(((*at, key), item, depth + 1))
+        else:
+            _check_json_leaf(at, node)
 
 
-def _json_children(at: Path, node: Mapping[str, Any] | Sequence[Any]) -> Iterator[tuple[Path, Any]]:
-    if not isinstance(node, Mapping):
-        yield from (((*at, position), item) for position, item in enumerate(node))
+def _check_json_leaf(at: Path, node: Any) -> None:
+    if isinstance(node, str):
+        check_text(at, node)
+    elif isinstance(node, float):
+        if not math.isfinite(node):
+            raise InvalidInput(at, "must be a finite number; JSON has no NaN and no Infinity")
+    elif node is not None and not isinstance(node, bool | int):
+        raise InvalidInput(at, f"must be JSON, not {type(node).__name__}")
+
+
+def _json_children(at: Path, node: Mapping[str, Any] | Sequence[Any]) -> Iterator[tuple[str | int, Any]]:
+    if not isinstance(node, dict | Mapping):
+        yield from enumerate(node)
         return
     for key, item in node.items():
         if not isinstance(key, str):
             raise InvalidInput(at, "must have text keys only")
-        check_text((*at, ascii(key)[1:-1]), key)
-        yield (*at, key), item
+        if not key.isascii() or "\x00" in key:
+            check_text((*at, ascii(key)[1:-1]), key)
+        yield key, item

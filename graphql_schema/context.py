@@ -93,10 +93,16 @@ class Context:
         """Open a session of the caller's tenant; one a root field, since sibling fields run concurrently."""
         return self.services.database.tenant_session(self.caller.tenant_id)
 
-    def audit_logger(self) -> AuditLogger:
+    def audit_logger(self, *, echo_metadata: bool) -> AuditLogger:
         """Return the logger that records under the caller's credential."""
         services = self.services
-        return AuditLogger(services.database, self.require(Scope.AUDIT_WRITE), self.limits, services.writer)
+        return AuditLogger(
+            services.database,
+            self.require(Scope.AUDIT_WRITE),
+            self.limits,
+            services.writer,
+            echo_metadata=echo_metadata,
+        )
 
     @property
     def events(self) -> DataLoader[UUID, Any]:

@@ -17,6 +17,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
+    is_leaf_type,
     is_required_input_field,
 )
 from graphql.execution.get_variable_signature import get_variable_signature
@@ -26,6 +27,10 @@ from graphql.utilities.coerce_input_value import coerce_default_value
 Coerce = Callable[[Any], Any]
 
 NO_VARIABLES = VariableValues({}, {})
+
+
+# Values of these types are values of the scalar as they are.
+_OWN_TYPES = {"String": str, "Boolean": bool}
 
 
 class _Invalid(Exception):
@@ -71,9 +76,12 @@ class VariableCoercer:
 
 
 def _compile(input_type: GraphQLInputType, known: dict[str, Coerce]) -> Coerce:
-    if isinstance(input_type, GraphQLNonNull):
-        return _required(_compile_given(input_type.of_type, known))
-    return _nullable(_compile_given(input_type, known))
+    nullable = not isinstance(input_type, GraphQLNonNull)
+    given_type = input_type.of_type if isinstance(input_type, GraphQLNonNull) else input_type
+    if is_leaf_type(given_type):
+        return _leaf(given_type, nullable=nullable)
+    coerce = _compile_given(given_type, known)
+    return _nullable(coerce) if nullable else _required(coerce)
 
 
 def _compile_given(input_type: Any, known: dict[str, Coerce]) -> Coerce:
@@ -81,8 +89,7 @@ def _compile_given(input_type: Any, known: dict[str, Coerce]) -> Coerce:
         return _list(_compile(input_type.of_type, known))
     if isinstance(input_type, GraphQLInputObjectType):
         return _input_object(input_type, known)
-    coerce: Coerce = input_type.coerce_input_value
-    return coerce
+    raise TypeError(f"{input_type} is no input type")
 
 
 def _required(coerce: Coerce) -> Coerce:
@@ -96,6 +103,23 @@ def _required(coerce: Coerce) -> Coerce:
 
 def _nullable(coerce: Coerce) -> Coerce:
     return lambda value: None if value is None else coerce(value)
+
+
+def _leaf(leaf: Any, *, nullable: bool) -> Coerce:
+    """Return the coercer of a scalar or an enum; what JSON has as it is needs no call."""
+    coerce: Coerce = leaf.coerce_input_value
+    own_type = _OWN_TYPES.get(leaf.name)
+
+    def coerce_leaf(value: Any) -> Any:
+        if type(value) is own_type:
+            return value
+        if value is None:
+            if nullable:
+                return None
+            raise _Invalid
+        return coerce(value)
+
+    return coerce_leaf
 
 
 def _list(item: Coerce) -> Coerce:

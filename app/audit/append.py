@@ -18,13 +18,14 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, func, select
+from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, func, literal_column, select
 from sqlalchemy import column as sql_column
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from app.audit.events import AuditEventValue, RecordedEvent
+from app.audit.events import ActionType, AuditEventValue, EventStatus, LlmCall, RecordedEvent
 from app.audit.query import EVENT_COLUMNS
+from app.database.ids import new_id
 from app.database.session import TenantSession
 from app.database.statements import compile_statement
 from app.errors import IdempotencyConflict, UserMistake
@@ -43,36 +44,102 @@ class LogOutcome(StrEnum):
     REJECTED = "REJECTED"
 
 
+# What is written of an event, by the attributes of `AuditEvent`; the server adds the time.
+ROW = tuple(name for name in EVENT_COLUMNS if name != "created_at")
+_GENERATED = frozenset({"id", "submitted_by"})
+
+
 @dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """An event ready to be written: checked against all limits, as the row that it becomes (see `ROW`).
+
+    Without `echo` nobody will look at the metadata as the database has it, and it need not be read back.
+    """
+
+    row: tuple[Any, ...]
+    idempotency_key: str | None
+    echo: bool = True
+
+    @property
+    def id(self) -> UUID:
+        """The event's id."""
+        event_id: UUID = self.row[0]
+        return event_id
+
+    @classmethod
+    def from_value(
+        cls, value: AuditEventValue, agent_id: UUID | None, metadata: JsonText, submitted_by: str, *, echo: bool = True
+    ) -> "PreparedEvent":
+        """Give the event its id."""
+        call = value if isinstance(value, LlmCall) else None
+        row = (
+            new_id(), agent_id, value.user_id, _TEXT_OF[value.action_type], value.action_name, _TEXT_OF[value.status],
+            value.error, value.input_summary, value.output_summary, value.latency_ms,
+            call and call.input_tokens, call and call.output_tokens, call and call.cost_usd, metadata,
+            value.occurred_at, value.session_id, value.trace_id, value.parent_event_id, submitted_by,
+        )  # fmt: skip
+        return cls(row, value.idempotency_key, echo)
+
+    def recorded(self, created_at: datetime, metadata: str) -> RecordedEvent:
+        """Return the event as it stands in the trail."""
+        stored = dict(zip(ROW, self.row, strict=True))
+        return RecordedEvent(**stored | {"created_at": created_at, "event_metadata": JsonText(metadata)})
+
+
+_TEXT_OF: dict[StrEnum, str] = {member: member.value for kind in (ActionType, EventStatus) for member in kind}
+
+
 class LogResult:
     """The outcome for one event: the stored event, or the mistake for which it was rejected.
 
     On an idempotency conflict, `event` is the event that the key already stands for.
     """
 
-    outcome: LogOutcome
-    event: RecordedEvent | None = None
-    mistake: UserMistake | None = None
+    __slots__ = ("_event", "_written", "mistake", "outcome")
+
+    def __init__(
+        self,
+        outcome: LogOutcome,
+        event: RecordedEvent | None = None,
+        mistake: UserMistake | None = None,
+        written: "Written | None" = None,
+    ) -> None:
+        self.outcome = outcome
+        self.mistake = mistake
+        self._event = event
+        self._written = written
+
+    @property
+    def event(self) -> RecordedEvent | None:
+        """The event; made when somebody asks for it, which most writers of batches don't."""
+        if self._event is None and self._written is not None:
+            self._event = self._written.event()
+        return self._event
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedEvent:
-    """An event ready to be written: checked against all limits, with its id and its metadata as JSON text."""
+class Written:
+    """An event that was written, and what the database made of it."""
 
-    id: UUID
-    value: AuditEventValue
-    agent_id: UUID | None
-    metadata: JsonText
-    submitted_by: str
+    prepared: PreparedEvent
+    created_at: datetime
+    metadata: str
+
+    def event(self) -> RecordedEvent:
+        """Return the event as it stands in the trail."""
+        return self.prepared.recorded(self.created_at, self.metadata)
 
 
 async def append_events(session: TenantSession, events: Sequence[PreparedEvent]) -> list[LogResult]:
     """Write the events in the session's transaction; return one result an event, in their order."""
-    keyed = [event for event in events if event.value.idempotency_key is not None]
+    keyed = [event for event in events if event.idempotency_key is not None]
     existing = await _claim_keys(session, keyed) if keyed else {}
     new = [event for event in events if event.id not in existing] if existing else events
-    stored = await _insert(session, new) if new else {}
-    return [_result(event, existing.get(event.id), stored) for event in events]
+    written = await _insert(session, new) if new else []
+    if not existing:
+        return [LogResult(LogOutcome.RECORDED, written=event) for event in written]
+    by_id = {event.prepared.id: event for event in written}
+    return [_result(event, existing.get(event.id), by_id) for event in events]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +161,11 @@ def _from_arrays(table: type[Base], names: Sequence[str]) -> Insert:
     return upsert(table).from_select(stored, select(bindparam("tenant_id", type_=Uuid()), rows))
 
 
-_EVENT_COLUMNS = (*(name for name in EVENT_COLUMNS if name != "created_at"), "content_salt")
-_INSERT = compile_statement(
-    _from_arrays(AuditEvent, _EVENT_COLUMNS).returning(AuditEvent.id, AuditEvent.created_at, AuditEvent.event_metadata)
-)
+_WRITE = _from_arrays(AuditEvent, (*ROW, "content_salt"))
+_INSERT = compile_statement(_WRITE.returning(AuditEvent.id, AuditEvent.created_at, AuditEvent.event_metadata))
+# All rows of a transaction have its time, so that one answers for all.
+_WRITTEN = _WRITE.returning(AuditEvent.created_at).cte("written")
+_INSERT_SILENTLY = compile_statement(select(_WRITTEN.c.created_at).limit(literal_column("1")))
 _CLAIM = compile_statement(
     _from_arrays(AuditIdempotencyKey, ("key", "event_id", "body_hash"))
     .on_conflict_do_nothing()
@@ -122,41 +190,18 @@ _FIND_CLAIMS = compile_statement(
 )
 
 
-async def _insert(session: TenantSession, events: Sequence[PreparedEvent]) -> dict[UUID, RecordedEvent]:
-    rows = {event.id: _columns(event) for event in events}
-    arrays = {name: [row[name] for row in rows.values()] for name in _EVENT_COLUMNS}
-    stored = {}
-    for event_id, created_at, metadata in await session.fetch(_INSERT, arrays):
-        row = rows[event_id]
-        del row["content_salt"]
-        stored[event_id] = RecordedEvent(**row | {"created_at": created_at, "event_metadata": JsonText(metadata)})
-    return stored
+async def _insert(session: TenantSession, events: Sequence[PreparedEvent]) -> list[Written]:
+    values: dict[str, Any] = dict(zip(ROW, zip(*(event.row for event in events), strict=True), strict=True))
+    salts = secrets.token_bytes(SALT_BYTES * len(events))
+    values["content_salt"] = [salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES)]
+    if any(event.echo for event in events):
+        stored = {row[0]: (row[1], row[2]) for row in await session.fetch(_INSERT, values)}
+        return [Written(event, *stored[event.id]) for event in events]
+    ((created_at,),) = await session.fetch(_INSERT_SILENTLY, values)
+    return [Written(event, created_at, event.row[_METADATA]) for event in events]
 
 
-def _columns(event: PreparedEvent) -> dict[str, Any]:
-    value = event.value
-    return {
-        "id": event.id,
-        "agent_id": event.agent_id,
-        "user_id": value.user_id,
-        "action_type": value.action_type.value,
-        "action_name": value.action_name,
-        "status": value.status.value,
-        "error": value.error,
-        "input_summary": value.input_summary,
-        "output_summary": value.output_summary,
-        "latency_ms": value.latency_ms,
-        "input_tokens": getattr(value, "input_tokens", None),
-        "output_tokens": getattr(value, "output_tokens", None),
-        "cost_usd": getattr(value, "cost_usd", None),
-        "event_metadata": event.metadata,
-        "occurred_at": value.occurred_at,
-        "session_id": value.session_id,
-        "trace_id": value.trace_id,
-        "parent_event_id": value.parent_event_id,
-        "submitted_by": event.submitted_by,
-        "content_salt": secrets.token_bytes(SALT_BYTES),
-    }
+_METADATA = ROW.index("event_metadata")
 
 
 async def _claim_keys(session: TenantSession, keyed: Sequence[PreparedEvent]) -> dict[UUID, _Claim]:
@@ -192,11 +237,13 @@ async def _stored_claims(session: TenantSession, keys: set[str]) -> dict[str, _C
     return claims
 
 
-def _result(event: PreparedEvent, claim: _Claim | None, stored: dict[UUID, RecordedEvent]) -> LogResult:
+def _result(event: PreparedEvent, claim: _Claim | None, written: dict[UUID, Written]) -> LogResult:
     if claim is None:
-        return LogResult(LogOutcome.RECORDED, stored[event.id])
+        return LogResult(LogOutcome.RECORDED, written=written[event.id])
     # An event whose month has been dropped by retention is gone; its key still stands for it.
-    earlier = claim.event or stored.get(claim.event_id)
+    earlier = claim.event
+    if earlier is None and claim.event_id in written:
+        earlier = written[claim.event_id].event()
     if claim.body_hash == body_hash(event):
         return LogResult(LogOutcome.DUPLICATE, earlier)
     mistake = IdempotencyConflict(
@@ -207,10 +254,9 @@ def _result(event: PreparedEvent, claim: _Claim | None, stored: dict[UUID, Recor
 
 def body_hash(event: PreparedEvent) -> bytes:
     """Return the SHA-256 of all that the client said about the event, by which a retry is told from a new body."""
-    columns = _columns(event)
-    for generated in ("id", "content_salt", "submitted_by"):
-        del columns[generated]
-    said = sorted((name, _canonical(value)) for name, value in columns.items())
+    said = sorted(
+        (name, _canonical(value)) for name, value in zip(ROW, event.row, strict=True) if name not in _GENERATED
+    )
     return hashlib.sha256(repr(said).encode()).digest()
 
 
@@ -219,11 +265,12 @@ def _canonical(value: object) -> str:
         return str(value.normalize())
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     return repr(value)
 
 
 def _key(event: PreparedEvent) -> str:
-    key = event.value.idempotency_key
-    if key is None:
+    if event.idempotency_key is None:
         raise ValueError("only events with an idempotency key are claimed")
-    return key
+    return event.idempotency_key

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from app.errors import InvalidInput
-from app.validation import JsonText, check_cost, check_instant, check_int, check_object, check_text
+from app.validation import JsonText, check_cost, check_instant, check_int, check_object, check_text, is_plain_text
 
 
 class ActionType(StrEnum):
@@ -72,7 +72,7 @@ class AuditEventValue:
         check_object(("metadata",), self.metadata)
         for name in self.text_fields:
             text = getattr(self, name)
-            if text is not None:
+            if text is not None and not is_plain_text(text):
                 check_text((name,), text)
         for name in self.name_fields:
             text = getattr(self, name)

@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
-
 from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
 from app.audit.writer import EventWriter
@@ -57,6 +55,8 @@ class AuditLogger:
     limits: Limits
     writer: EventWriter | None = None
     session: TenantSession | None = None
+    # Whether the metadata of results must be the text that the database made of it, and not just mean the same.
+    echo_metadata: bool = True
 
     def within(self, session: TenantSession) -> "AuditLogger":
         """Return a logger that writes in the given tenant session and leaves the commit to its owner.
@@ -133,12 +133,10 @@ class AuditLogger:
             return event
         limits = self.limits
         try:
-            for name in event.text_fields:
-                if (text := getattr(event, name)) is not None:
-                    check_size((name,), text, limits.summary_bytes)
-            for name in event.name_fields:
-                if (text := getattr(event, name)) is not None:
-                    check_size((name,), text, limits.name_bytes)
+            for names, max_bytes in ((event.text_fields, limits.summary_bytes), (event.name_fields, limits.name_bytes)):
+                for name in names:
+                    if (text := getattr(event, name)) is not None and len(text) * 4 > max_bytes:
+                        check_size((name,), text, max_bytes)
             metadata = check_json_object(
                 ("metadata",),
                 event.recorded_metadata,
@@ -153,7 +151,7 @@ class AuditLogger:
                 )
         except UserMistake as mistake:
             return mistake
-        return PreparedEvent(uuid7(), event, agent_id, metadata, self.author.subject)
+        return PreparedEvent.from_value(event, agent_id, metadata, self.author.subject, echo=self.echo_metadata)
 
 
 class _AtomicBatchRejected(Exception):

@@ -41,7 +41,7 @@ class _Waiting:
     @property
     def is_repeatable(self) -> bool:
         """Whether writing the events again could not store one twice."""
-        return all(event.value.idempotency_key is not None for event in self.events)
+        return all(event.idempotency_key is not None for event in self.events)
 
     def fail(self, error: BaseException) -> None:
         """Tell the caller, if it is still there, what went wrong."""

@@ -1,5 +1,6 @@
 """Logging events: the only way to write to the trail, and it only adds."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -12,6 +13,8 @@ from graphql_schema.audit.enums import LogOutcome
 from graphql_schema.audit.inputs import LogEscalationInput, LogEventsInput, LogLlmCallInput, LogToolCallInput
 from graphql_schema.audit.payloads import LogEventPayload, LogEventsPayload
 from graphql_schema.context import Context, Info
+from graphql_schema.execution import selection
+from graphql_schema.lookahead import names_below
 from graphql_schema.user_errors import user_errors
 
 E = TypeVar("E", bound=AuditEventValue)
@@ -30,7 +33,7 @@ class AuditMutations:
         input: Annotated[LogLlmCallInput, strawberry.argument(description="The call.")],
     ) -> LogEventPayload:
         """Log one model call."""
-        logger = info.context.audit_logger()
+        logger = info.context.audit_logger(echo_metadata="metadata" in names_below(selection(info), "event"))
         return await _record(info.context, input.to_event, logger.log_llm_call)
 
     @strawberry.mutation(description=f"Record an invocation of a tool. {_DURABLE}")
@@ -40,7 +43,7 @@ class AuditMutations:
         input: Annotated[LogToolCallInput, strawberry.argument(description="The invocation.")],
     ) -> LogEventPayload:
         """Log one tool call."""
-        logger = info.context.audit_logger()
+        logger = info.context.audit_logger(echo_metadata="metadata" in names_below(selection(info), "event"))
         return await _record(info.context, input.to_event, logger.log_tool_call)
 
     @strawberry.mutation(description=f"Record a hand-over to a person, another agent or a queue. {_DURABLE}")
@@ -50,7 +53,7 @@ class AuditMutations:
         input: Annotated[LogEscalationInput, strawberry.argument(description="The hand-over.")],
     ) -> LogEventPayload:
         """Log one escalation."""
-        logger = info.context.audit_logger()
+        logger = info.context.audit_logger(echo_metadata="metadata" in names_below(selection(info), "event"))
         return await _record(info.context, input.to_event, logger.log_escalation)
 
     @strawberry.mutation(description=f"Record up to 1,000 events in one transaction, an outcome each. {_DURABLE}")
@@ -60,15 +63,16 @@ class AuditMutations:
         input: Annotated[LogEventsInput, strawberry.argument(description="The events.")],
     ) -> LogEventsPayload:
         """Log a batch."""
-        logger = info.context.audit_logger()
+        selected = selection(info)
+        logger = info.context.audit_logger(echo_metadata="metadata" in names_below(selected, "results", "event"))
         try:
             results = await logger.log_events([event.to_event() for event in input.events], atomic=bool(input.atomic))
         except UserMistake as mistake:
-            payload = LogEventsPayload.from_results(info.context, [])
+            payload = LogEventsPayload.from_results(info.context, [], with_items=False)
             payload.user_errors = user_errors(mistake)
             return payload
         _count(info.context, results)
-        return LogEventsPayload.from_results(info.context, results)
+        return LogEventsPayload.from_results(info.context, results, with_items="results" in selected)
 
 
 async def _record(
@@ -83,5 +87,5 @@ async def _record(
 
 
 def _count(context: Context, results: list[LogResult]) -> None:
-    for result in results:
-        context.services.metrics.events.labels(result.outcome.value).inc()
+    for outcome, number in Counter(result.outcome for result in results).items():
+        context.services.metrics.events.labels(outcome.value).inc(number)

@@ -51,11 +51,14 @@ class LogEventsPayload:
     )
 
     @classmethod
-    def from_results(cls, context: Context, results: list[LogResult]) -> Self:
-        """Show the outcomes."""
+    def from_results(cls, context: Context, results: list[LogResult], *, with_items: bool) -> Self:
+        """Show the outcomes; one by one if somebody will look at them."""
+        errors = [
+            [] if result.mistake is None else log_errors(context, result, index) for index, result in enumerate(results)
+        ]
         items = [
-            LogEventResult(event=_event(result), outcome=result.outcome, user_errors=log_errors(context, result, index))
-            for index, result in enumerate(results)
+            LogEventResult(event=_event(result), outcome=result.outcome, user_errors=own)
+            for result, own in zip(results if with_items else (), errors, strict=False)
         ]
         outcomes = [result.outcome for result in results]
         return cls(
@@ -63,7 +66,7 @@ class LogEventsPayload:
             recorded_count=outcomes.count(LogOutcome.RECORDED),
             duplicate_count=outcomes.count(LogOutcome.DUPLICATE),
             rejected_count=outcomes.count(LogOutcome.REJECTED),
-            user_errors=[error for item in items for error in item.user_errors],
+            user_errors=[error for own in errors for error in own],
         )
 
 

@@ -243,7 +243,7 @@ async def test_batch_stores_good_events_beside_bad_ones(logger: AuditLogger, ten
     assert [type(result.mistake) for result in results] == [
         type(None), PayloadTooLarge, InvalidInput, type(None), IdempotencyConflict, type(None), type(None),
     ]  # fmt: skip
-    assert results[6].event is results[5].event
+    assert results[6].event == results[5].event
     assert await stored_ids(tenant_a) == {first.id, recorded(results[0]).id, recorded(results[5]).id}
 
 

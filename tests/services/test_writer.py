@@ -1,0 +1,217 @@
+"""Group commit: events of concurrent callers share transactions, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from app.audit import AuditLogger, LlmCall
+from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
+from app.audit.writer import EventWriter
+from app.database.database import Database
+from app.database.session import TenantSession
+from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
+from app.settings import Limits
+from app.validation import JsonText
+from tests.support.database import TestTenant, connect, stored_events
+
+
+@pytest.fixture
+async def writer(database: Database) -> AsyncIterator[EventWriter]:
+    """A writer of its own."""
+    made = EventWriter(database, queued_events=1000, events_per_transaction=1000)
+    yield made
+    await made.close()
+
+
+def logger_of(database: Database, tenant: TestTenant, writer: EventWriter) -> AuditLogger:
+    """Return a logger that writes in groups."""
+    return AuditLogger(database, tenant.principal, Limits(), writer)
+
+
+def prepared(name: str, key: str | None = None, latency_ms: int | None = None) -> PreparedEvent:
+    """Return an event ready to be written; a latency below zero is refused by PostgreSQL itself."""
+    call = LlmCall(model=name, idempotency_key=key)
+    object.__setattr__(call, "latency_ms", latency_ms)
+    return PreparedEvent.from_value(call, None, JsonText("{}"), "test")
+
+
+async def names_stored(tenant: TestTenant) -> list[str]:
+    """Return the models of all stored events, sorted."""
+    return sorted(row["action_name"] for row in await stored_events(tenant.settings, tenant.id))
+
+
+async def test_concurrent_events_share_transactions(
+    database: Database, tenant_a: TestTenant, writer: EventWriter
+) -> None:
+    """A hundred callers at once are written in a few transactions, and each gets the result of its own event."""
+    logger = logger_of(database, tenant_a, writer)
+    results = await asyncio.gather(*(logger.log_llm_call(LlmCall(model=f"m{n:03}")) for n in range(100)))
+    assert [result.outcome for result in results] == [LogOutcome.RECORDED] * 100
+    assert [result.event and result.event.action_name for result in results] == [f"m{n:03}" for n in range(100)]
+    rows = await stored_events(tenant_a.settings, tenant_a.id)
+    assert {row["id"] for row in rows} == {result.event.id for result in results if result.event}
+    by_id = {row["id"]: row for row in rows}
+    assert all(result.event and result.event.created_at == by_id[result.event.id]["created_at"] for result in results)
+    assert len({row["xid"] for row in rows}) <= 10
+    assert len({row["content_salt"] for row in rows}) == 100
+    assert writer.queued == 0
+
+
+async def test_a_lone_event_waits_for_nobody(database: Database, tenant_a: TestTenant, writer: EventWriter) -> None:
+    """One event after the other: each has a transaction of its own."""
+    logger = logger_of(database, tenant_a, writer)
+    for name in ("a", "b"):
+        assert (await logger.log_llm_call(LlmCall(model=name))).outcome is LogOutcome.RECORDED
+    assert len({row["xid"] for row in await stored_events(tenant_a.settings, tenant_a.id)}) == 2
+
+
+async def test_tenants_never_share_a_transaction(
+    database: Database, tenant_a: TestTenant, tenant_b: TestTenant, writer: EventWriter
+) -> None:
+    """Events of two tenants, sent in turn, go to their own trails in transactions of their own."""
+    loggers = [logger_of(database, tenant, writer) for tenant in (tenant_a, tenant_b)]
+    await asyncio.gather(*(loggers[n % 2].log_llm_call(LlmCall(model="ab"[n % 2])) for n in range(40)))
+    rows = [await stored_events(tenant.settings, tenant.id) for tenant in (tenant_a, tenant_b)]
+    assert [{row["action_name"] for row in own} for own in rows] == [{"a"}, {"b"}]
+    assert [len(own) for own in rows] == [20, 20]
+    assert not {row["xid"] for row in rows[0]} & {row["xid"] for row in rows[1]}
+
+
+async def test_bad_event_fails_alone(database: Database, tenant_a: TestTenant, writer: EventWriter) -> None:
+    """An event that PostgreSQL refuses raises for its caller only; the others of its group are stored once."""
+    events = [[prepared(f"good{n}")] for n in range(8)]
+    events.insert(4, [prepared("bad", latency_ms=-1)])
+    results = await asyncio.gather(*(writer.write(tenant_a.id, own) for own in events), return_exceptions=True)
+    assert [isinstance(result, Exception) for result in results] == [n == 4 for n in range(9)]
+    assert await names_stored(tenant_a) == sorted(f"good{n}" for n in range(8))
+
+
+async def test_one_key_in_one_group(database: Database, tenant_a: TestTenant, writer: EventWriter) -> None:
+    """Of simultaneous events with one key one is recorded; the same body is its duplicate, another is a conflict."""
+    logger = logger_of(database, tenant_a, writer)
+    calls = [LlmCall(model=name, idempotency_key="k") for name in ("same", "same", "same", "other")]
+    results = await asyncio.gather(*(logger.log_llm_call(call) for call in calls))
+    outcomes = sorted(result.outcome for result in results)
+    assert outcomes == [LogOutcome.DUPLICATE, LogOutcome.DUPLICATE, LogOutcome.RECORDED, LogOutcome.REJECTED]
+    assert isinstance(results[3].mistake, IdempotencyConflict)
+    assert len({result.event.id for result in results if result.event}) == 1
+    assert await names_stored(tenant_a) == ["same"]
+
+
+async def test_full_queue_refuses_and_loses_nothing(database: Database, tenant_a: TestTenant) -> None:
+    """Beyond the bound an event is refused as UNAVAILABLE; those that were let in are all stored, and only those."""
+    writer = EventWriter(database, queued_events=10, events_per_transaction=1000)
+    results = await asyncio.gather(
+        *(writer.write(tenant_a.id, [prepared(f"m{n:02}")]) for n in range(15)), return_exceptions=True
+    )
+    refused = [result for result in results if isinstance(result, Unavailable)]
+    assert len(refused) == 5
+    assert "too many events are waiting" in refused[0].message
+    assert await names_stored(tenant_a) == [f"m{n:02}" for n in range(10)]
+    assert (await writer.write(tenant_a.id, [prepared("later")]))[0].outcome is LogOutcome.RECORDED
+    await writer.close()
+
+
+async def test_closing_waits_for_what_is_queued(database: Database, tenant_a: TestTenant) -> None:
+    """Events taken before the end are stored and answered; later ones are refused."""
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=2)
+    waiting = [asyncio.create_task(writer.write(tenant_a.id, [prepared(f"m{n}")])) for n in range(9)]
+    await asyncio.sleep(0)
+    await writer.close(10)
+    assert [(await task)[0].outcome for task in waiting] == [LogOutcome.RECORDED] * 9
+    with pytest.raises(Unavailable, match="stopping"):
+        await writer.write(tenant_a.id, [prepared("late")])
+    assert await names_stored(tenant_a) == [f"m{n}" for n in range(9)]
+
+
+async def test_caller_that_goes_away_takes_nothing_back(
+    database: Database, tenant_a: TestTenant, writer: EventWriter
+) -> None:
+    """A cancelled caller neither undoes its own event nor disturbs the others of the group."""
+    tasks = [asyncio.create_task(writer.write(tenant_a.id, [prepared(f"m{n}")])) for n in range(6)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [list, list, list, asyncio.CancelledError, list, list]
+    await writer.close(10)
+    assert await names_stored(tenant_a) == [f"m{n}" for n in range(6)]
+
+
+async def test_connection_lost_before_the_commit_is_made_good(
+    database: Database, tenant_a: TestTenant, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backend dies after the rows were sent: nothing was stored, and all is written again, once."""
+    killed: list[int] = []
+
+    async def append_and_die(session: TenantSession, events: Any) -> list[LogResult]:
+        results = await append_events(session, events)
+        if not killed:
+            killed.append((await session.execute(_PID)).scalar_one())
+            await _kill(tenant_a, killed[0])
+        return results
+
+    monkeypatch.setattr("app.audit.writer.append_events", append_and_die)
+    results = await asyncio.gather(*(writer.write(tenant_a.id, [prepared(f"m{n}")]) for n in range(5)))
+    assert [own[0].outcome for own in results] == [LogOutcome.RECORDED] * 5
+    assert killed
+    assert await names_stored(tenant_a) == [f"m{n}" for n in range(5)]
+
+
+async def test_only_keyed_events_are_repeated_after_a_doubtful_commit(
+    database: Database, tenant_a: TestTenant, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit went through but its answer was lost: keyed events turn out to be stored, the others are in doubt."""
+    commit = TenantSession._commit
+    lost: list[bool] = []
+
+    async def commit_and_lose(session: TenantSession) -> None:
+        await commit(session)
+        if not lost:
+            lost.append(True)
+            raise CommitUnknown("lost")
+
+    monkeypatch.setattr(TenantSession, "_commit", commit_and_lose)
+    first = asyncio.create_task(writer.write(tenant_a.id, [prepared("keyed", key="k")]))
+    assert (await first)[0].outcome is LogOutcome.DUPLICATE
+    lost.clear()
+    with pytest.raises(CommitUnknown):
+        await writer.write(tenant_a.id, [prepared("bare")])
+    assert await names_stored(tenant_a) == ["bare", "keyed"]
+
+
+async def test_refusals_that_concern_all_are_told_to_all(
+    database: Database, tenant_a: TestTenant, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time-out of the group is every caller's, and nothing is tried again."""
+    tries: list[int] = []
+
+    async def too_slow(_session: TenantSession, events: Any) -> list[LogResult]:
+        tries.append(len(events))
+        raise Timeout("too slow")
+
+    monkeypatch.setattr("app.audit.writer.append_events", too_slow)
+    results = await asyncio.gather(
+        *(writer.write(tenant_a.id, [prepared("m")]) for _ in range(6)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [Timeout] * 6
+    assert sum(tries) == 6
+
+
+_PID = text("SELECT pg_backend_pid()")
+
+
+async def _kill(tenant: TestTenant, pid: int) -> None:
+    async with connect(tenant.settings.database.database_url) as connection:
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+
+
+def test_ids_are_of_version_7() -> None:
+    """Ids sort by their time."""
+    made = [prepared("m").id for _ in range(5)]
+    assert made == sorted(made)
+    assert {row_id.version for row_id in made} == {7}
+    assert isinstance(made[0], UUID)
