@@ -1,7 +1,8 @@
 """Conditions on what lies inside a JSON column, which never raise on a badly typed value."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -60,6 +61,22 @@ class JsonPredicate:
             if bound is not None:
                 yield scoped(scope, name), Decimal(repr(float(bound)))
 
+    def documents(self) -> list[str] | None:
+        """Return JSON documents of which a matching column holds one, for an index on containment; `None` for none.
+
+        A position in an array looks like a key, and a document without a scalar in it is held by almost anything.
+        """
+        values = [self.eq] if self.eq is not None else self.in_
+        if values is None or any(_POSITION.fullmatch(step) for step in self.path) or not all(map(_has_scalar, values)):
+            return None
+        documents: list[str] = []
+        for value in values:
+            document = value
+            for step in reversed(self.path):
+                document = {step: document}
+            documents.append(_json_text(document))
+        return documents
+
     def conditions(self, column: InstrumentedAttribute[JsonText], scope: str) -> list[Condition]:
         """Translate for one column."""
         value = column.op("#>", return_type=JSONB())(cast(operand(scope, "path", ARRAY(Text())), ARRAY(Text())))
@@ -73,6 +90,17 @@ class JsonPredicate:
         # CASE, since nothing else keeps PostgreSQL from casting a value that it need not have looked at.
         number = case((func.jsonb_typeof(value) == "number", cast(value, Numeric())), else_=None)
         return [*found, *range_conditions(self, number, scope)]
+
+
+_POSITION = re.compile(r"\s*[-+]?\d+\s*")
+
+
+def _has_scalar(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_scalar, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_scalar, value))
+    return True
 
 
 def _json_text(value: Any) -> JsonText:

@@ -134,14 +134,23 @@ class PagePlan:
         beyond: bool = True,
     ) -> Select[Any]:
         """Restrict the query to the page and one row beyond it, in the order in which the rows are to be read."""
+        # The size is written out, so that PostgreSQL plans for the few rows that are wanted.
+        return self.in_order(query, key, row_id).limit(literal_column(str(self.size + beyond)))
+
+    def in_order(
+        self, query: Select[Any], key: InstrumentedAttribute[Any], row_id: InstrumentedAttribute[UUID]
+    ) -> Select[Any]:
+        """Restrict the query to what lies beyond the cursors, in the order in which the rows are to be read."""
         if self.is_after:
             query = query.where(_beyond(key, row_id, "after", downwards=self.descending))
         if self.is_before:
             query = query.where(_beyond(key, row_id, "before", downwards=not self.descending))
-        downwards = self.descending != self.is_backward
-        order = [column.desc() if downwards else column.asc() for column in (key, row_id)]
-        # The size is written out, so that PostgreSQL plans for the few rows that are wanted.
-        return query.order_by(*order).limit(literal_column(str(self.size + beyond)))
+        return query.order_by(*(column.desc() if self.downwards else column.asc() for column in (key, row_id)))
+
+    @property
+    def downwards(self) -> bool:
+        """Whether the rows are read from the greatest on."""
+        return self.descending != self.is_backward
 
 
 def _beyond(

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -10,24 +9,11 @@ from cachetools import LRUCache, cached
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, literal_column, select
 
 from app.audit.events import RecordedEvent
+from app.audit.filter import AuditEventFilter
+from app.audit.lanes import Lane, fetch_all, fetch_page, through
 from app.audit.representation import JsonMember, json_array
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement
-from app.errors import InvalidInput, Path
-from app.filters import (
-    Condition,
-    Operands,
-    RangeFilter,
-    SetFilter,
-    StringFilter,
-    TimeFilter,
-    all_of,
-    any_of,
-    check_count,
-    negation,
-    scoped,
-)
-from app.json_predicates import JsonPredicate
 from app.models import AuditEvent
 from app.pagination import Keyset, Page, PagePlan, PageRequest, Position
 from app.settings import Limits
@@ -44,100 +30,6 @@ EVENT_COLUMNS = (
 
 # Compiled queries by their shape. Clients choose shapes, so their number is bounded.
 _STATEMENTS: LRUCache[Hashable, Statement] = LRUCache(500)
-
-_COLUMNS = {
-    "id": AuditEvent.id,
-    "agent_id": AuditEvent.agent_id,
-    "user_id": AuditEvent.user_id,
-    "action_type": AuditEvent.action_type,
-    "action_name": AuditEvent.action_name,
-    "status": AuditEvent.status,
-    "session_id": AuditEvent.session_id,
-    "trace_id": AuditEvent.trace_id,
-    "created_at": AuditEvent.created_at,
-    "latency_ms": AuditEvent.latency_ms,
-    "cost_usd": AuditEvent.cost_usd,
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditEventFilter:
-    """Which events are wanted. All conditions given must hold; an empty filter matches every event."""
-
-    id: SetFilter[UUID] | None = None
-    agent_id: SetFilter[UUID] | None = None
-    user_id: StringFilter | None = None
-    action_type: StringFilter | None = None
-    action_name: StringFilter | None = None
-    status: StringFilter | None = None
-    session_id: StringFilter | None = None
-    trace_id: StringFilter | None = None
-    created_at: TimeFilter | None = None
-    latency_ms: RangeFilter[int] | None = None
-    cost_usd: RangeFilter[Decimal] | None = None
-    metadata: Sequence[JsonPredicate] | None = None
-    and_: Sequence["AuditEventFilter"] | None = None
-    or_: Sequence["AuditEventFilter"] | None = None
-    not_: "AuditEventFilter | None" = None
-
-    def checked(self, limits: Limits, path: Path = ("filter",), depth: int = 0) -> "AuditEventFilter":
-        """Return itself if it is within the limits and every operand can be compared."""
-        if depth > limits.filter_depth:
-            raise InvalidInput(path, f"and, or and not may be nested at most {limits.filter_depth} deep")
-        for name in _COLUMNS:
-            operators = getattr(self, name)
-            if operators is not None:
-                operators.checked((*path, name), limits)
-        check_count((*path, "metadata"), self.metadata, limits)
-        for position, predicate in enumerate(self.metadata or ()):
-            predicate.checked((*path, "metadata", position), limits)
-        for name, branches in (("and", self.and_), ("or", self.or_)):
-            check_count((*path, name), branches, limits)
-            for position, branch in enumerate(branches or ()):
-                branch.checked(limits, (*path, name, position), depth + 1)
-        if self.not_ is not None:
-            self.not_.checked(limits, (*path, "not"), depth + 1)
-        return self
-
-    def operands(self, scope: str = "where") -> Operands:
-        """Yield the values by name; the names are the filter's shape."""
-        for name in _COLUMNS:
-            operators = getattr(self, name)
-            if operators is not None:
-                yield scoped(scope, name), None
-                yield from operators.operands(scoped(scope, name))
-        for position, predicate in enumerate(self.metadata or ()):
-            yield from predicate.operands(scoped(scope, f"metadata{position}"))
-        for kind, branches in (
-            ("and", self.and_),
-            ("or", self.or_),
-            ("not", None if self.not_ is None else [self.not_]),
-        ):
-            if branches is not None:
-                yield scoped(scope, f"{kind}{len(branches)}"), None
-                for position, branch in enumerate(branches):
-                    yield from branch.operands(scoped(scope, f"{kind}{position}"))
-
-    def condition(self, scope: str = "where") -> Condition:
-        """Translate into one condition on `AuditEvent`, whose values `operands` names."""
-        found: list[Condition] = []
-        for name, column in _COLUMNS.items():
-            operators = getattr(self, name)
-            if operators is not None:
-                found.extend(operators.conditions(column, scoped(scope, name)))
-        for position, predicate in enumerate(self.metadata or ()):
-            found.extend(predicate.conditions(AuditEvent.event_metadata, scoped(scope, f"metadata{position}")))
-        if self.and_ is not None:
-            found.append(all_of(_conditions(self.and_, scoped(scope, "and"))))
-        if self.or_ is not None:
-            found.append(any_of(_conditions(self.or_, scoped(scope, "or"))))
-        if self.not_ is not None:
-            found.append(negation(self.not_.condition(scoped(scope, "not0"))))
-        return all_of(found)
-
-
-def _conditions(branches: Sequence[AuditEventFilter], scope: str) -> list[Condition]:
-    return [branch.condition(f"{scope}{position}") for position, branch in enumerate(branches)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +58,22 @@ async def list_events(
     plan = keyset.plan(page, limits.page_size)
     wanted = tuple(dict.fromkeys((*columns, "created_at", "id")))
     values = dict(where.checked(limits).operands())
-    statement = _list_statement((tuple(values), plan, wanted), where)
-    rows: list[Any] = await session.fetch(statement, {**values, **plan.values})
+    rows: list[Any] = await fetch_page(
+        session,
+        where,
+        lambda lane: _list_statement((tuple(values), plan, wanted, lane), where),
+        {**values, **plan.values},
+        lambda rows: len(rows) > plan.size,
+    )
     return keyset.page(rows, plan)
 
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("list", shape))
-def _list_statement(shape: tuple[tuple[str, ...], PagePlan, tuple[str, ...]], where: AuditEventFilter) -> Statement:
-    _, plan, columns = shape
-    query = select(*_event_columns(columns)).where(where.condition())
+def _list_statement(
+    shape: tuple[tuple[str, ...], PagePlan, tuple[str, ...], Lane], where: AuditEventFilter
+) -> Statement:
+    _, plan, columns, lane = shape
+    query = through(lane, select(*_event_columns(columns)).where(where.condition()), plan)
     return compile_statement(plan.apply(query, AuditEvent.created_at, AuditEvent.id))
 
 
@@ -208,8 +107,15 @@ async def list_events_as_json(
     keyset = _keyset(where, descending=descending)
     plan = keyset.plan(page, limits.page_size)
     values = dict(where.checked(limits).operands())
-    statement = _json_statement((tuple(values), plan, tuple(members), with_ends), where)
-    (row,) = await session.fetch(statement, {**values, **plan.values})
+    # Without its ends a page does not tell whether it is full, which a filter that the index knows must.
+    with_ends = with_ends or where.index_key() is not None
+    (row,) = await fetch_page(
+        session,
+        where,
+        lambda lane: _json_statement((tuple(values), plan, tuple(members), with_ends, lane), where),
+        {**values, **plan.values},
+        lambda rows: rows[0]["found"] > plan.size,
+    )
     events: str = row["events"] or "[]"
     if not with_ends:
         return JsonPage(events, has_next=False, has_previous=plan.is_after, start_cursor=None, end_cursor=None)
@@ -229,12 +135,12 @@ async def list_events_as_json(
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("json", shape))
 def _json_statement(
-    shape: tuple[tuple[str, ...], PagePlan, tuple[JsonMember, ...], bool], where: AuditEventFilter
+    shape: tuple[tuple[str, ...], PagePlan, tuple[JsonMember, ...], bool, Lane], where: AuditEventFilter
 ) -> Statement:
-    _, plan, members, with_ends = shape
+    _, plan, members, with_ends, lane = shape
     attributes = dict.fromkeys(member.attribute for member in members if member.attribute is not None)
     wanted = dict.fromkeys((*attributes, "created_at", "id")) if with_ends else attributes
-    query = select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition())
+    query = through(lane, select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition()), plan)
     rows = plan.apply(query, AuditEvent.created_at, AuditEvent.id, beyond=with_ends).cte("page")
     columns = [json_array(rows, members).label("events")]
     if with_ends:
@@ -251,14 +157,25 @@ def _json_statement(
 async def count_events(session: TenantSession, where: AuditEventFilter, limits: Limits) -> BoundedCount:
     """Count the matching events, up to 10,000."""
     values = dict(where.checked(limits).operands())
-    ((found,),) = await session.fetch(_count_statement(tuple(values), where), values)
+    key = where.index_key()
+
+    def statement_of(lane: Lane) -> Statement:
+        return _count_statement((tuple(values), lane), where)
+
+    if key is None:
+        rows = await session.fetch(statement_of(Lane.PLAIN), values)
+    else:
+        rows = await fetch_all(session, key, statement_of, values)
+    found = rows[0][0]
     return BoundedCount(min(found, COUNT_LIMIT), is_exact=found <= COUNT_LIMIT)
 
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("count", shape))
-def _count_statement(_shape: tuple[str, ...], where: AuditEventFilter) -> Statement:
-    matching = select(AuditEvent.id).where(where.condition()).limit(literal_column(str(COUNT_LIMIT + 1))).subquery()
-    return compile_statement(select(func.count()).select_from(matching))
+def _count_statement(shape: tuple[tuple[str, ...], Lane], where: AuditEventFilter) -> Statement:
+    _, lane = shape
+    matching = through(lane, select(AuditEvent.id).where(where.condition()))
+    bounded = matching.limit(literal_column(str(COUNT_LIMIT + 1))).subquery()
+    return compile_statement(select(func.count()).select_from(bounded))
 
 
 async def find_events(session: TenantSession, ids: Iterable[UUID]) -> dict[UUID, RecordedEvent]:

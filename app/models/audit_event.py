@@ -4,14 +4,19 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
 
 from app.database.tenant_owned import TenantOwned
 from app.models.base import Base, Name
 from app.validation import JsonText
+
+_SEARCH_VECTOR = (
+    "to_tsvector('simple'::regconfig, COALESCE(action_name, '') || ' ' || COALESCE(input_summary, '') || ' '"
+    " || COALESCE(output_summary, '') || ' ' || COALESCE(error, ''))"
+)
 
 
 class Xid8(UserDefinedType[int]):
@@ -56,6 +61,14 @@ class AuditEvent(TenantOwned, Base):
             "session_id",
             postgresql_where=text("session_id IS NOT NULL"),
         ),
+        Index(
+            "audit_events_search_idx",
+            "tenant_id",
+            "metadata",
+            "search_vector",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
 
@@ -80,6 +93,8 @@ class AuditEvent(TenantOwned, Base):
     trace_id: Mapped[Name | None]
     parent_event_id: Mapped[UUID | None]
     submitted_by: Mapped[Name]
+    # The words of the texts, for the filter `search`.
+    search_vector: Mapped[str] = mapped_column(TSVECTOR, Computed(_SEARCH_VECTOR, persisted=True), deferred=True)
     # 32 random bytes that salt the commitment to personal content in the tamper-evident log.
     content_salt: Mapped[bytes | None]
     # The inserting transaction, from which the log's sealer reads in a commit-safe order.

@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
-from app.audit.query import AuditEventFilter
+from app.audit.filter import AuditEventFilter
 from app.errors import InvalidInput, UserMistake
 from app.filters import StringFilter
 from graphql_schema.audit.enums import (
@@ -237,6 +237,14 @@ class AuditEventFilterInput:
     metadata: list[JsonPredicateInput] | None = strawberry.field(
         default=None, description="Conditions on what lies inside the metadata; all must hold."
     )
+    search: str | None = strawberry.field(
+        default=None,
+        description=(
+            "Words in either summary, the error or the action's name, as web searches have them: `refund late`,"
+            ' `"exact phrase"`, `refund or return`, `refund -late`. Small and capital letters are the same; words'
+            " are compared as they are, in no language. Any text is a valid search; one without a word finds nothing."
+        ),
+    )
     and_: list["AuditEventFilterInput"] | None = strawberry.field(
         name="and", default=None, description="All of these must hold; at most 3 levels deep."
     )
@@ -262,6 +270,7 @@ class AuditEventFilterInput:
             latency_ms=converted(self.latency_ms),
             cost_usd=converted(self.cost_usd),
             metadata=None if self.metadata is None else [predicate.to_filter() for predicate in self.metadata],
+            search=self.search,
             and_=None if self.and_ is None else [branch.to_filter() for branch in self.and_],
             or_=None if self.or_ is None else [branch.to_filter() for branch in self.or_],
             not_=converted(self.not_),

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import strawberry
 
-from app.audit.query import AuditEventFilter, find_events, list_events, list_events_as_json
+from app.audit.filter import AuditEventFilter
+from app.audit.query import find_events, list_events, list_events_as_json
 from app.auth.principal import Scope
 from app.pagination import PageRequest
 from graphql_schema.arguments import After, Before, First, Last

@@ -10,7 +10,8 @@ import strawberry
 from asyncpg import Record
 
 from app.audit.events import RecordedEvent
-from app.audit.query import AuditEventFilter, JsonPage, count_events
+from app.audit.filter import AuditEventFilter
+from app.audit.query import JsonPage, count_events
 from app.audit.representation import JsonMember, can_be_written
 from app.auth.principal import Scope
 from app.pagination import Page
