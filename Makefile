@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: dev test bench lint format lock sdl clean
+.PHONY: dev test bench bench-growth bench-batch bench-memory bench-workers lint format lock sdl clean
 
 dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
 	@$(BIN)/konstruct dev $(ARGS)
@@ -14,9 +14,12 @@ dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
 test: $(DEV_STAMP)  ## The whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(DEV_STAMP)  ## Speed beside PostGraphile, into benchmarks/RESULTS.md (needs wrk and Node 22 or later)
-	npm install --prefix benchmarks/peers --no-audit --no-fund
+bench: $(DEV_STAMP)  ## Speed beside two peers, into benchmarks/RESULTS.md (needs wrk and Node 22 or later)
+	npm ci --prefix benchmarks/peers --no-audit --no-fund
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-growth bench-batch bench-memory bench-workers: bench-%: $(DEV_STAMP)  ## One more measurement (CONTRIBUTING.md)
+	$(BIN)/python -m benchmarks.$* $(ARGS)
 
 lint: $(DEV_STAMP)  ## Style, types and import layers
 	$(BIN)/ruff format --check .
