@@ -4,6 +4,7 @@ A filter comes apart into values and shape (see `app.filters`), and, where an in
 what the index is asked for.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -99,6 +100,8 @@ class AuditEventFilter:
                 yield from operators.operands(scoped(scope, name))
         for position, predicate in enumerate(self.metadata or ()):
             yield from predicate.operands(scoped(scope, f"metadata{position}"))
+        if self.search is not None:
+            yield scoped(scope, "search"), _web_search(self.search)
         for kind, branches in (
             ("and", self.and_),
             ("or", self.or_),
@@ -134,7 +137,7 @@ class AuditEventFilter:
         words = documents = None
         for part in self.conjuncts():
             if words is None and part.search is not None:
-                words = part.search
+                words = _web_search(part.search)
             for predicate in part.metadata or () if documents is None else ():
                 documents = predicate.documents()
                 if documents is not None:
@@ -155,6 +158,13 @@ class IndexKey:
     documents: Sequence[str] | None
     words: str | None
 
+
+def _web_search(text: str) -> str:
+    """Return a search that means the same and never fails: PostgreSQL gives up at the 33rd minus without a word."""
+    return _EMPTY_MINUS.sub("", text)
+
+
+_EMPTY_MINUS = re.compile(r"-[^\w\"]*(?=-)")
 
 # Words as they are, in whatever language.
 _SIMPLE: Any = literal_column("'simple'::regconfig")
