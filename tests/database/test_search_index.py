@@ -227,8 +227,8 @@ async def test_plans_under_row_level_security(
     fetch = TenantSession.fetch
 
     async def explaining(session: TenantSession, statement: Statement, values: Mapping[str, Any]) -> list[Record]:
-        # The window is sorted by design: it holds a thousand events.
-        if "FROM audit_events" in statement.sql and "OFFSET" not in statement.sql:
+        # What the window and the index give is sorted by design: some thousand events at most.
+        if not ("OFFSET" in statement.sql or "candidates" in statement.sql):
             rows = await fetch(session, replace(statement, sql=f"EXPLAIN {statement.sql}"), values)
             plans.append("\n".join(row[0] for row in rows))
         return await fetch(session, statement, values)
