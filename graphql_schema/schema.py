@@ -10,13 +10,10 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
-    NoSchemaIntrospectionCustomRule,
     Undefined,
     assert_valid_schema,
     parse,
     print_schema,
-    specified_rules,
-    validate,
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -38,6 +35,7 @@ from graphql_schema.user_errors import (
     IdempotencyConflictError,
     InvalidInputError,
 )
+from graphql_schema.validation import find_errors
 from graphql_schema.viewer import CommonQueries
 
 
@@ -66,8 +64,8 @@ class KonstructSchema(strawberry.Schema):
     def __init__(self, *, introspection: bool, **options: Any) -> None:
         super().__init__(**options)
         self._documents = DocumentCache()
-        # Neither changes while the process runs, and graphql-core would check the schema again with every request.
-        self._rules = specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
+        self._introspection = introspection
+        # Checked here once; graphql-core would do it in the first request.
         assert_valid_schema(self._schema)
 
     @property
@@ -151,7 +149,7 @@ class KonstructSchema(strawberry.Schema):
             await context.authenticate(context.authorization)
         document.check(variables, context.limits)
         if known is None:
-            errors = validate(self._schema, document.node, self._rules)
+            errors = find_errors(self._schema, document.node, introspection=self._introspection)
             if errors:
                 return errors
             self._documents.remember(context.tenant_id, text, document)
