@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from graphql_schema.scalars import WrittenFloat
+from graphql_schema.scalars import read_number
 
 APPLICATION_JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -102,7 +102,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=WrittenFloat, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_float=read_number, parse_constant=_refuse_constant)
 
 
 async def _read_body(incoming: Incoming, max_bytes: int) -> bytes:

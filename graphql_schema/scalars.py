@@ -30,6 +30,12 @@ class WrittenFloat(float):
         return number
 
 
+def read_number(text: str) -> float:
+    """Read a number with a fraction or an exponent; what a float writes as it was written needs no memory of it."""
+    number = float(text)
+    return number if repr(number) == text else WrittenFloat(text)
+
+
 _DATE_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:\d{2})", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 

@@ -6,6 +6,7 @@ again to say what is wrong.
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 from graphql import (
@@ -108,6 +109,8 @@ def _nullable(coerce: Coerce) -> Coerce:
 def _leaf(leaf: Any, *, nullable: bool) -> Coerce:
     """Return the coercer of a scalar or an enum; what JSON has as it is needs no call."""
     coerce: Coerce = leaf.coerce_input_value
+    if leaf.name == "Float":
+        coerce = _finite(coerce)
     own_type = _OWN_TYPES.get(leaf.name)
 
     def coerce_leaf(value: Any) -> Any:
@@ -120,6 +123,14 @@ def _leaf(leaf: Any, *, nullable: bool) -> Coerce:
         return coerce(value)
 
     return coerce_leaf
+
+
+def _finite(coerce: Coerce) -> Coerce:
+    def finite(value: Any) -> Any:
+        # A float of JSON is what it is, unless its exponent was too much for it.
+        return value if type(value) is float and isfinite(value) else coerce(value)
+
+    return finite
 
 
 def _list(item: Coerce) -> Coerce:

@@ -1,6 +1,5 @@
 """Vectors as they are stored and compared."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,8 @@ def check_vector(path: Path, numbers: Sequence[float], dimensions: int) -> Vecto
     if len(numbers) != dimensions:
         raise EmbeddingDimensionMismatch(path, expected=dimensions, actual=len(numbers))
     for position, number in enumerate(numbers):
-        if not math.isfinite(number) or abs(number) > _MAX_FLOAT32:
+        # Not a number, or too large: neither lies between the bounds.
+        if not -_MAX_FLOAT32 <= number <= _MAX_FLOAT32:
             raise InvalidInput((*path, position), "must be a finite number within the range of a 4-byte float")
     return normalised(np.asarray(numbers, dtype=np.float64))
 

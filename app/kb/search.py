@@ -18,10 +18,11 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 from cachetools import LRUCache, cached
 from pgvector.sqlalchemy import HALFVEC
 from pgvector.sqlalchemy import Vector as VectorType
-from sqlalchemy import ARRAY, REAL, ColumnElement, Select, Text, bindparam, cast, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, literal_column, select, text
 
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement
@@ -156,7 +157,8 @@ async def search_chunks(session: TenantSession, request: SearchRequest, limits: 
     rows: list[SearchHit] = []
     strategy = SearchStrategy.EXACT
     if candidates and has_direction(request.vector):
-        values["query"] = request.vector.tolist()
+        # As text: the driver would look at each element of a list to see whether it is a list itself.
+        values["query"] = orjson.dumps(request.vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         if candidates > EXACT_CANDIDATES and not request.exact:
             strategy = SearchStrategy.HNSW
             await session.fetch(_SCAN_SETTINGS, {"ef_search": str(min(max(_oversampled(request.limit), 100), 1000))})
@@ -200,7 +202,7 @@ def _statement(kind: str, request: SearchRequest, _shape: tuple[str, ...]) -> St
         return compile_statement(count if documents is None else count.where(documents))
     dimensions = len(request.vector)
     # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
-    query = cast(bindparam("query", type_=ARRAY(REAL())), VectorType(dimensions))
+    query = cast(bindparam("query", type_=Text()), VectorType(dimensions))
     distance = KBChunk.embedding.cosine_distance(query)
     columns = (KBChunk.id, KBChunk.document_id, KBChunk.chunk_index, KBChunk.content)
     found = select(*columns, KBChunk.chunk_metadata.label("chunk_metadata"), distance.label("distance"))
