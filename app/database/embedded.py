@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", check=False)
 
     async def ensure_roles_and_database(self) -> None:
-        """Create the two roles, the database and its extension, as an administrator would."""
+        """Create the two roles, the database and its extensions, as an administrator would."""
         admin = await asyncpg.connect(self.url("postgres", self._secrets.superuser, "postgres").get_secret_value())
         try:
             existing = {row["rolname"] for row in await admin.fetch("SELECT rolname FROM pg_roles")}
@@ -115,7 +115,7 @@ class EmbeddedPostgres:
             await admin.close()
 
     async def create_database(self, name: str) -> None:
-        """Create another database owned by the owner role, with the vector extension."""
+        """Create another database owned by the owner role, with the extensions."""
         admin = await asyncpg.connect(self.url("postgres", self._secrets.superuser, "postgres").get_secret_value())
         try:
             await self._ensure_database(admin, name)
@@ -128,7 +128,8 @@ class EmbeddedPostgres:
         url = self.url("postgres", self._secrets.superuser, name).get_secret_value()
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            for extension in ("vector", "btree_gin"):
+                await connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
         finally:
             await connection.close()
 

@@ -148,7 +148,7 @@ async def test_a_mutable_trail_is_refused(migrated: Settings, privilege: str, gr
 async def test_an_empty_database_is_refused(postgres: EmbeddedPostgres) -> None:
     """Without migrations the reason says how to run them."""
     settings = await fresh_database(postgres, migrated=False)
-    expected = "the database is at revision none, this server needs 003; run `konstruct migrate`"
+    expected = "the database is at revision none, this server needs 004; run `konstruct migrate`"
     assert await reason_to_refuse(settings) == expected
 
 
@@ -163,7 +163,7 @@ async def test_an_older_schema_is_refused(postgres: EmbeddedPostgres) -> None:
 
     async with owner_transaction(settings.database) as connection:
         await connection.run_sync(upgrade)
-    expected = "the database is at revision 002, this server needs 003; run `konstruct migrate`"
+    expected = "the database is at revision 002, this server needs 004; run `konstruct migrate`"
     assert await reason_to_refuse(settings) == expected
 
 
@@ -172,7 +172,7 @@ async def test_a_newer_schema_is_refused(postgres: EmbeddedPostgres) -> None:
     settings = await fresh_database(postgres)
     async with connect(settings.database.owner_database_url) as owner:
         await owner.execute("UPDATE alembic_version SET version_num = '999'")
-    expected = "the database is at revision 999, this server needs 003; upgrade this server"
+    expected = "the database is at revision 999, this server needs 004; upgrade this server"
     assert await reason_to_refuse(settings) == expected
 
 

@@ -136,7 +136,7 @@ async def find_isolation_gaps(connection: asyncpg.Connection) -> list[str]:
             gaps.append(f"{name}: not forced")
         policies = await connection.fetch(_POLICIES, name)
         # The one exception: the owner, as whom find_api_key runs, looks keys up before their tenant is known.
-        allowed = {"owner_lookup"} if name == "api_keys" else set()
+        allowed = {"api_keys": {"owner_lookup"}, "audit_events": {"owner_search"}}.get(name, set())
         gaps.extend(f"{name}: policy {p['name']}" for p in policies if p["name"] not in allowed | {"tenant_isolation"})
         gaps.extend(
             f"{name}: {p['name']} is for {p['roles']} {p['cmd']}"
@@ -227,8 +227,12 @@ async def test_partitions_are_locked_even_when_granted(own_settings: Settings, s
 
 @pytest.mark.parametrize(
     ("role", "table"),
-    # The owner lists the tenants: that table is not forced.
-    [*product(["app", "owner"], READABLE_TABLES), ("app", "tenants")],
+    # The owner lists the tenants, and looks candidates up in the search index as whoever calls its function.
+    [
+        *product(["app", "owner"], sorted({*READABLE_TABLES} - {"audit_events"})),
+        ("app", "audit_events"),
+        ("app", "tenants"),
+    ],
 )
 async def test_no_tenant_means_no_rows(
     settings: Settings, rows_a: TenantRows, rows_b: TenantRows, role: str, table: str
@@ -360,15 +364,25 @@ async def test_no_view_reads_with_its_owners_eyes(settings: Settings, superuser:
 
 
 async def test_definer_functions_are_narrow(settings: Settings) -> None:
-    """The one SECURITY DEFINER function pins its search_path and can't be called by everyone."""
+    """The SECURITY DEFINER functions pin their search_path and can't be called by everyone."""
     async with connect(settings.database.owner_database_url) as owner:
         functions = [dict(row) for row in await owner.fetch(_DEFINER_FUNCTIONS)]
     assert functions == [
         {
+            "name": "audit_event_candidates(jsonb[],text,integer)",
+            "configuration": [
+                "enable_seqscan=off",
+                "enable_indexscan=off",
+                "enable_indexonlyscan=off",
+                "search_path=pg_catalog, public, pg_temp",
+            ],
+            "is_public": False,
+        },
+        {
             "name": "find_api_key(bytea)",
             "configuration": ["search_path=pg_catalog, pg_temp"],
             "is_public": False,
-        }
+        },
     ]
 
 
