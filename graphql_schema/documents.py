@@ -18,8 +18,8 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from app.errors import InvalidInput
 from app.settings import Limits
-from graphql_schema.execution import CompleterCache
 from graphql_schema.limits import check_document
+from graphql_schema.plans import DocumentPlans
 
 _Key = tuple[UUID | None, str]
 
@@ -33,7 +33,7 @@ class KnownDocument:
 
     def __init__(self, node: DocumentNode) -> None:
         self.node = node
-        self.completers = CompleterCache(node)
+        self.plans = DocumentPlans(node)
         self._is_checked = False
 
     def operation(self, name: str | None) -> OperationDefinitionNode:

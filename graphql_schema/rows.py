@@ -10,7 +10,9 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 import orjson
-from asyncpg import Record
+
+# A row as the database driver gives it: its columns by name.
+Row = Mapping[str, Any]
 
 
 class RowFormat:
@@ -31,7 +33,7 @@ class RowFormat:
         self.to_attribute = to_attribute
         self._to_json = to_json
 
-    def completer(self, parts: Sequence[tuple[str, str | None, str]]) -> Callable[[Record], dict[str, Any]]:
+    def completer(self, parts: Sequence[tuple[str, str | None, str]]) -> Callable[[Row], dict[str, Any]]:
         """Compile the answer for one row from (response key, attribute, constant where there is no attribute)."""
         keys = [key for key, _, _ in parts]
         attributes = [attribute for _, attribute, _ in parts if attribute is not None]
@@ -43,7 +45,7 @@ class RowFormat:
             if attribute is not None and attribute in self._to_json
         ]
 
-        def complete(row: Record) -> dict[str, Any]:
+        def complete(row: Row) -> dict[str, Any]:
             values = read(row)
             for place, constant in constants:
                 values.insert(place, constant)
@@ -56,7 +58,7 @@ class RowFormat:
         return complete
 
 
-def _reader(columns: Sequence[str]) -> Callable[[Record], list[Any]]:
+def _reader(columns: Sequence[str]) -> Callable[[Row], list[Any]]:
     if len(columns) < 2:
         return lambda row: [row[column] for column in columns]
     read = itemgetter(*columns)
@@ -67,10 +69,10 @@ class RowObject:
     """Mixed into a type's class: an object that reads its attributes from a row when they are asked for."""
 
     row_format: ClassVar[RowFormat]
-    row: Record
+    row: Row
 
     @classmethod
-    def from_row(cls, row: Record) -> Any:
+    def from_row(cls, row: Row) -> Any:
         """Show a row."""
         shown = cls.__new__(cls)
         shown.row = row
@@ -96,7 +98,7 @@ class WrittenList(list[Any]):
 class Rows(list[Any]):
     """Rows that stand for a list of objects of `row_class`."""
 
-    def __init__(self, rows: Iterable[Record], row_class: type[RowObject]) -> None:
+    def __init__(self, rows: Iterable[Row], row_class: type[RowObject]) -> None:
         super().__init__(rows)
         self.row_class = row_class
 

@@ -153,7 +153,7 @@ class KonstructSchema(strawberry.Schema):
             if errors:
                 return errors
             self._documents.remember(context.tenant_id, text, document)
-        return PlainExecutor.prepare(self._schema, document.completers, operation, context, variables)
+        return PlainExecutor.prepare(self._schema, document.plans, operation, context, variables)
 
     def _masked(self, errors: list[GraphQLError], context: Context) -> list[GraphQLError]:
         for error in errors:

@@ -157,7 +157,7 @@ async def search_chunks(session: TenantSession, request: SearchRequest, limits: 
     rows: list[SearchHit] = []
     strategy = SearchStrategy.EXACT
     if candidates and has_direction(request.vector):
-        # As text: the driver would look at each element of a list to see whether it is a list itself.
+        # As text, which the server reads once: the driver would look at each element of a list.
         values["query"] = orjson.dumps(request.vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         if candidates > EXACT_CANDIDATES and not request.exact:
             strategy = SearchStrategy.HNSW
@@ -202,7 +202,7 @@ def _statement(kind: str, request: SearchRequest, _shape: tuple[str, ...]) -> St
         return compile_statement(count if documents is None else count.where(documents))
     dimensions = len(request.vector)
     # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
-    query = cast(bindparam("query", type_=Text()), VectorType(dimensions))
+    query = cast(bindparam("query", type_=VectorType()), VectorType())
     distance = KBChunk.embedding.cosine_distance(query)
     columns = (KBChunk.id, KBChunk.document_id, KBChunk.chunk_index, KBChunk.content)
     found = select(*columns, KBChunk.chunk_metadata.label("chunk_metadata"), distance.label("distance"))

@@ -13,8 +13,8 @@ from graphql_schema.audit.enums import LogOutcome
 from graphql_schema.audit.inputs import LogEscalationInput, LogEventsInput, LogLlmCallInput, LogToolCallInput
 from graphql_schema.audit.payloads import LogEventPayload, LogEventsPayload
 from graphql_schema.context import Context, Info
-from graphql_schema.execution import selection
 from graphql_schema.lookahead import names_below
+from graphql_schema.plans import selection
 from graphql_schema.user_errors import user_errors
 
 E = TypeVar("E", bound=AuditEventValue)

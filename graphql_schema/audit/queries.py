@@ -13,8 +13,8 @@ from graphql_schema.audit.enums import AuditEventOrderField, OrderDirection
 from graphql_schema.audit.inputs import AuditEventFilterInput, AuditEventOrder
 from graphql_schema.audit.types import AuditEvent, AuditEventConnection, event_columns, json_members
 from graphql_schema.context import Info
-from graphql_schema.execution import selection
 from graphql_schema.pagination import find_uuid
+from graphql_schema.plans import selection
 
 Filter = Annotated[
     AuditEventFilterInput | None,

@@ -7,7 +7,6 @@ from typing import Optional, Self
 from uuid import UUID
 
 import strawberry
-from asyncpg import Record
 
 from app.audit.events import RecordedEvent
 from app.audit.filter import AuditEventFilter
@@ -18,10 +17,10 @@ from app.pagination import Page
 from app.validation import JsonText
 from graphql_schema.audit.enums import ActionType, EventStatus
 from graphql_schema.context import Info
-from graphql_schema.execution import plain_parts
 from graphql_schema.lookahead import Selection, names_below, snake_case
 from graphql_schema.pagination import NO_PAGE_INFO, BoundedCount, Node, PageInfo, page_info
-from graphql_schema.rows import RowFormat, RowObject, Rows, WrittenList
+from graphql_schema.plans import plain_parts
+from graphql_schema.rows import Row, RowFormat, RowObject, Rows, WrittenList
 from graphql_schema.scalars import Json, format_decimal, json_date_time, json_fragment
 
 
@@ -175,7 +174,7 @@ class AuditEventConnection:
         return BoundedCount(value=count.value, is_exact=count.is_exact)
 
     @classmethod
-    def from_page(cls, page: Page[Record], where: AuditEventFilter, selected: Selection) -> Self:
+    def from_page(cls, page: Page[Row], where: AuditEventFilter, selected: Selection) -> Self:
         """Show what is selected of a page."""
         edges = []
         if "edges" in selected:

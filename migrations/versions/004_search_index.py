@@ -1,10 +1,10 @@
 """Finding events by what lies in their metadata and by the words of their texts, through an index.
 
-Under row level security an operator that is not leakproof (`@>` on jsonb, `@@` on tsvector) can't be an index condition:
-the whole tenant would be read. So one function looks the candidates up as the owner of the table, with the tenant of
-the session bound inside; it takes values only and returns nothing but times and ids. The query that uses it runs as the
-runtime role, under row level security and with the exact conditions: whatever the function returned, no other
-tenant's event could come out.
+Under row level security an operator that is not leakproof (`@>` on jsonb, `@@` on tsvector) can't be an index
+condition: the whole tenant would be read. So one function looks the candidates up as the owner of the table, with the
+tenant of the session bound inside; it takes values only and returns nothing but times and ids. The query that uses it
+runs as the runtime role, under row level security and with the exact conditions: whatever the function returned, no
+other tenant's event could come out.
 
 An old server knows neither the column nor the function and is not affected, but for inserts that cost more. The column
 is added to the events that are there already by rewriting their partitions, which takes some ten seconds a million

@@ -44,7 +44,7 @@ async def answer(
     """Execute a valid document one way or the other; return its data as JSON and its errors."""
     document = KnownDocument(parse(text))
     executor = PlainExecutor.prepare(
-        schema, document.completers, document.operation(None), context, variables, in_one_step=in_one_step
+        schema, document.plans, document.operation(None), context, variables, in_one_step=in_one_step
     )
     assert isinstance(executor, PlainExecutor), executor
     result = await executor.run()
@@ -271,7 +271,7 @@ def test_pages_of_special_shapes_are_completed_alike(filled: Filled, selection: 
 def test_wrong_variables_are_told_both_ways(filled: Filled) -> None:
     """Variables that don't fit leave no executor, whichever way."""
     document = KnownDocument(parse("query ($n: Int!) { auditEvents(first: $n) { nodes { id } } }"))
-    errors = PlainExecutor.prepare(SCHEMA, document.completers, document.operation(None), None, {"n": "x"})
+    errors = PlainExecutor.prepare(SCHEMA, document.plans, document.operation(None), None, {"n": "x"})
     assert isinstance(errors, list)
     assert all(isinstance(error, GraphQLError) for error in errors)
     filled.compare("query ($n: Int!) { auditEvents(first: $n) { nodes { id createdAt } } }", {"n": 2})
