@@ -2,7 +2,7 @@
 
 Plain is what needs nothing but attributes. A completer builds an object's answer straight from them, or straight from a
 database row where the resolver returned rows. It knows the happy path only and has no side effects: whenever it fails
-(a null where none may be, a value that a scalar refuses), graphql-core can complete the same value again from the start.
+(a null where none may be, a value that a scalar refuses), graphql-core can complete the same value anew.
 """
 
 from collections.abc import Callable, Mapping

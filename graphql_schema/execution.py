@@ -29,6 +29,7 @@ from graphql.pyutils import Path
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 
 from graphql_schema.completers import Completer, Details
+from graphql_schema.http import RoundedVariables
 from graphql_schema.plans import DocumentPlans
 from graphql_schema.rows import Rows, WrittenList
 
@@ -51,7 +52,10 @@ class PlainExecutor(Executor[Any]):
 
         With `in_one_step=False` graphql-core completes everything by itself.
         """
-        values = plans.variables(schema, operation).coerce(variables)
+        coercer = plans.variables(schema, operation)
+        if coercer.needs_exact_numbers and isinstance(variables, RoundedVariables):
+            variables = variables.exact()
+        values = coercer.coerce(variables)
         if isinstance(values, list):
             return values
         is_awaitable: Any = optimized_is_awaitable

@@ -11,6 +11,7 @@ from typing import Any
 
 from graphql import (
     GraphQLError,
+    GraphQLFloat,
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLList,
@@ -18,6 +19,8 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
+    get_named_type,
+    get_nullable_type,
     is_leaf_type,
     is_required_input_field,
 )
@@ -46,6 +49,8 @@ class VariableCoercer:
         self._definitions = operation.variable_definitions or ()
         known: dict[str, Coerce] = {}
         self._variables: list[tuple[str, bool, Any, Coerce]] = []
+        # Whether the digits of numbers count, beyond what binary floating point keeps of them.
+        self.needs_exact_numbers = False
         for definition in self._definitions:
             signature = get_variable_signature(schema, definition)
             if isinstance(signature, GraphQLError):
@@ -53,6 +58,7 @@ class VariableCoercer:
             may_be_left_out = not isinstance(signature.type, GraphQLNonNull) and definition.default_value is None
             coerce = _compile(signature.type, known)
             self._variables.append((signature.name, may_be_left_out, signature, coerce))
+            self.needs_exact_numbers |= _holds(signature.type, "Decimal", set())
 
     def coerce(self, given: Mapping[str, Any] | None) -> VariableValues | list[GraphQLError]:
         """Return the values, or what is wrong with them."""
@@ -87,7 +93,8 @@ def _compile(input_type: GraphQLInputType, known: dict[str, Coerce]) -> Coerce:
 
 def _compile_given(input_type: Any, known: dict[str, Coerce]) -> Coerce:
     if isinstance(input_type, GraphQLList):
-        return _list(_compile(input_type.of_type, known))
+        of_floats = get_nullable_type(input_type.of_type) is GraphQLFloat
+        return _list(_compile(input_type.of_type, known), of_floats=of_floats)
     if isinstance(input_type, GraphQLInputObjectType):
         return _input_object(input_type, known)
     raise TypeError(f"{input_type} is no input type")
@@ -133,10 +140,20 @@ def _finite(coerce: Coerce) -> Coerce:
     return finite
 
 
-def _list(item: Coerce) -> Coerce:
+def _holds(input_type: GraphQLInputType, name: str, seen: set[str]) -> bool:
+    named = get_named_type(input_type)
+    if isinstance(named, GraphQLInputObjectType) and named.name not in seen:
+        seen.add(named.name)
+        return any(_holds(field.type, name, seen) for field in named.fields.values())
+    return named.name == name
+
+
+def _list(item: Coerce, *, of_floats: bool) -> Coerce:
     def coerce(value: Any) -> list[Any]:
         if type(value) is not list:
             raise _Invalid
+        if of_floats and {*map(type, value)} == {float} and isfinite(sum(value)):
+            return value.copy()
         return [*map(item, value)]
 
     return coerce

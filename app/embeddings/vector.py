@@ -20,11 +20,16 @@ def check_vector(path: Path, numbers: Sequence[float], dimensions: int) -> Vecto
     """
     if len(numbers) != dimensions:
         raise EmbeddingDimensionMismatch(path, expected=dimensions, actual=len(numbers))
-    for position, number in enumerate(numbers):
-        # Not a number, or too large: neither lies between the bounds.
-        if not -_MAX_FLOAT32 <= number <= _MAX_FLOAT32:
-            raise InvalidInput((*path, position), "must be a finite number within the range of a 4-byte float")
-    return normalised(np.asarray(numbers, dtype=np.float64))
+    try:
+        vector = np.asarray(numbers, dtype=np.float64)
+        is_in_range = bool((np.abs(vector) <= _MAX_FLOAT32).all())
+    except OverflowError:
+        is_in_range = False
+    if is_in_range:
+        return normalised(vector)
+    # Not a number, or too large: neither lies between the bounds.
+    position = next(place for place, number in enumerate(numbers) if not -_MAX_FLOAT32 <= number <= _MAX_FLOAT32)
+    raise InvalidInput((*path, position), "must be a finite number within the range of a 4-byte float")
 
 
 def normalised(vector: NDArray[np.floating]) -> Vector:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isnan
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,7 @@ import orjson
 from cachetools import LRUCache, cached
 from pgvector.sqlalchemy import HALFVEC
 from pgvector.sqlalchemy import Vector as VectorType
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, literal_column, select
 
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement
@@ -186,6 +187,8 @@ async def _nearest(
             1.0 - row["distance"],
         )
         for row in rows
+        # A vector of zeros is at no angle to anything: its distance is no number, and stands behind all numbers.
+        if not isnan(row["distance"])
     ]  # fmt: skip
 
 
@@ -214,9 +217,7 @@ def _statement(kind: str, request: SearchRequest, _shape: tuple[str, ...]) -> St
         found = found.join(candidates, candidates.c.id == KBChunk.id)
     else:
         found = _within(found, documents)
-    # A vector of zeros is at no angle to anything (its distance is NaN).
-    ranked = found.where(distance != text("'NaN'::float8")).order_by(distance, KBChunk.id)
-    return compile_statement(ranked.limit(_written(request.limit)))
+    return compile_statement(found.order_by(distance, KBChunk.id).limit(_written(request.limit)))
 
 
 def _within(query: Select[Any], documents: Condition | None) -> Select[Any]:
