@@ -63,6 +63,8 @@ def _load(server: Server, work: Work, postmaster_pid: int, connections: int, sec
     before = cpu_seconds(server.pid), cpu_seconds(postmaster_pid)
     outcome = drive(server.url, server.headers, bodies, connections=connections, seconds=seconds)
     after = cpu_seconds(server.pid), cpu_seconds(postmaster_pid)
+    if not outcome.requests:
+        raise RuntimeError(f"{server.name}, {work}: no answer in {seconds} s; measure for longer")
     if outcome.errors:
         raise RuntimeError(f"{server.name}, {work}: {outcome.errors} bad answers, the first {outcome.first_error}")
     # Those under way when wrk stops are half done on average.

@@ -70,7 +70,7 @@ def drive(url: str, headers: Mapping[str, str], bodies: Sequence[str], *, connec
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", file.name, url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own
     match = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) (.*)", output)
-    if match is None or int(match[5]) or not int(match[1]):
+    if match is None or int(match[5]):
         raise RuntimeError(f"wrk could not reach {url}: {output}")
     requests, duration, p50, p99, _, errors = map(int, match.groups()[:6])
     return Outcome(requests, duration / 1e6, p50 / 1000, p99 / 1000, errors, match[7])
