@@ -92,7 +92,7 @@ def check_json_object(path: Path, value: Mapping[str, Any], *, max_bytes: int, m
     """Return the JSON text of an object that jsonb can store exactly, at most so large and so deeply nested."""
     check_object(path, value)
     _check_json_nodes(path, value, max_depth)
-    text = _json_text(value)
+    text = _ENCODER.encode(value)
     if (size := len(text.encode())) > max_bytes:
         raise PayloadTooLarge(path, f"must be at most {max_bytes} bytes as JSON, got {size}")
     return JsonText(text)
@@ -100,10 +100,6 @@ def check_json_object(path: Path, value: Mapping[str, Any], *, max_bytes: int, m
 
 # Sorted, so that equal objects have equal texts.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-
-
-def _json_text(value: Mapping[str, Any]) -> str:
-    return _ENCODER.encode(value)
 
 
 _PLAIN = frozenset({int, bool, type(None)})

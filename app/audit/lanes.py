@@ -19,7 +19,7 @@ from asyncpg import Record
 from sqlalchemy import ARRAY, Select, Text, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.audit.filter import AuditEventFilter, IndexKey
+from app.audit.filter import IndexKey
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement
 from app.models import AuditEvent
@@ -50,23 +50,25 @@ def through(lane: Lane, query: Select[Any], plan: PagePlan | None = None) -> Sel
 
 async def fetch_page(
     session: TenantSession,
-    where: AuditEventFilter,
+    key: IndexKey | None,
     statement_of: Callable[[Lane], Statement],
     values: Mapping[str, Any],
     is_full: Callable[[list[Record]], bool],
 ) -> list[Record]:
     """Run the statement of the best lane; `is_full` tells whether rows are all that were wanted."""
-    key = where.index_key()
-    if key is None:
-        return await session.fetch(statement_of(Lane.PLAIN), values)
-    rows = await session.fetch(statement_of(Lane.WINDOW), values)
-    return rows if is_full(rows) else await fetch_all(session, key, statement_of, values)
+    if key is not None:
+        rows = await session.fetch(statement_of(Lane.WINDOW), values)
+        if is_full(rows):
+            return rows
+    return await fetch_all(session, key, statement_of, values)
 
 
 async def fetch_all(
-    session: TenantSession, key: IndexKey, statement_of: Callable[[Lane], Statement], values: Mapping[str, Any]
+    session: TenantSession, key: IndexKey | None, statement_of: Callable[[Lane], Statement], values: Mapping[str, Any]
 ) -> list[Record]:
-    """Run the statement over the candidates of the index, unless there are too many."""
+    """Run the statement over the candidates of the index, unless it knows none or too many."""
+    if key is None:
+        return await session.fetch(statement_of(Lane.PLAIN), values)
     given = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
     ((found,),) = await session.fetch(_COUNT_CANDIDATES, given)
     return await session.fetch(statement_of(Lane.CANDIDATES if found <= MOST_CANDIDATES else Lane.PLAIN), given)

@@ -1,11 +1,11 @@
 """Reading the trail back: filtered pages, single events, bounded counts."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from cachetools import LRUCache, cached
+from cachetools import cached
 from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, literal_column, select
 
 from app.audit.events import RecordedEvent
@@ -13,7 +13,7 @@ from app.audit.filter import AuditEventFilter
 from app.audit.lanes import Lane, fetch_all, fetch_page, through
 from app.audit.representation import JsonMember, json_array
 from app.database.session import TenantSession
-from app.database.statements import Statement, compile_statement
+from app.database.statements import Statement, compile_statement, statement_cache
 from app.models import AuditEvent
 from app.pagination import Keyset, Page, PagePlan, PageRequest, Position
 from app.settings import Limits
@@ -28,8 +28,7 @@ EVENT_COLUMNS = (
     "session_id", "trace_id", "parent_event_id", "submitted_by",
 )  # fmt: skip
 
-# Compiled queries by their shape. Clients choose shapes, so their number is bounded.
-_STATEMENTS: LRUCache[Hashable, Statement] = LRUCache(500)
+_STATEMENTS = statement_cache()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ async def list_events(
     values = dict(where.checked(limits).operands())
     rows: list[Any] = await fetch_page(
         session,
-        where,
+        where.index_key(),
         lambda lane: _list_statement((tuple(values), plan, wanted, lane), where),
         {**values, **plan.values},
         lambda rows: len(rows) > plan.size,
@@ -108,10 +107,11 @@ async def list_events_as_json(
     plan = keyset.plan(page, limits.page_size)
     values = dict(where.checked(limits).operands())
     # Without its ends a page does not tell whether it is full, which a filter that the index knows must.
-    with_ends = with_ends or where.index_key() is not None
+    key = where.index_key()
+    with_ends = with_ends or key is not None
     (row,) = await fetch_page(
         session,
-        where,
+        key,
         lambda lane: _json_statement((tuple(values), plan, tuple(members), with_ends, lane), where),
         {**values, **plan.values},
         lambda rows: rows[0]["found"] > plan.size,
@@ -157,15 +157,9 @@ def _json_statement(
 async def count_events(session: TenantSession, where: AuditEventFilter, limits: Limits) -> BoundedCount:
     """Count the matching events, up to 10,000."""
     values = dict(where.checked(limits).operands())
-    key = where.index_key()
-
-    def statement_of(lane: Lane) -> Statement:
-        return _count_statement((tuple(values), lane), where)
-
-    if key is None:
-        rows = await session.fetch(statement_of(Lane.PLAIN), values)
-    else:
-        rows = await fetch_all(session, key, statement_of, values)
+    rows = await fetch_all(
+        session, where.index_key(), lambda lane: _count_statement((tuple(values), lane), where), values
+    )
     found = rows[0][0]
     return BoundedCount(min(found, COUNT_LIMIT), is_exact=found <= COUNT_LIMIT)
 

@@ -16,6 +16,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from app.audit.append import LogResult, PreparedEvent, append_events
@@ -118,9 +119,10 @@ class EventWriter:
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
                 lane.running += 1
-                task = asyncio.get_running_loop().create_task(self._run(tenant_id, lane, self._take(lane)))
+                group = self._take(lane)
+                task = asyncio.get_running_loop().create_task(self._write_group(tenant_id, group))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(partial(self._finish, tenant_id, lane, group))
 
     def _take(self, lane: _Lane) -> list[_Waiting]:
         group = [lane.waiting.popleft()]
@@ -130,22 +132,16 @@ class EventWriter:
             size += len(group[-1].events)
         return group
 
-    async def _run(self, tenant_id: TenantId, lane: _Lane, group: list[_Waiting]) -> None:
-        try:
-            await self._write_group(tenant_id, group)
-        except asyncio.CancelledError:
-            for item in group:
-                item.fail(Unavailable(_STOPPING))
-            raise
-        finally:
-            self._queued -= sum(len(item.events) for item in group)
-            lane.running -= 1
-            if not lane.waiting and not lane.running:
-                self._lanes.pop(tenant_id, None)
-            task = asyncio.current_task()
-            if task is not None:
-                self._tasks.discard(task)
-            self._start()
+    def _finish(self, tenant_id: TenantId, lane: _Lane, group: list[_Waiting], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        for item in group:
+            self._queued -= len(item.events)
+            # Told already, unless the task was cancelled.
+            item.fail(Unavailable(_STOPPING))
+        lane.running -= 1
+        if not lane.waiting and not lane.running:
+            self._lanes.pop(tenant_id, None)
+        self._start()
 
     async def _write_group(self, tenant_id: TenantId, group: list[_Waiting]) -> None:
         try:
@@ -154,9 +150,9 @@ class EventWriter:
             for item in group:
                 if not item.is_repeatable:
                     item.fail(error)
-            await self._write_alone(tenant_id, [item for item in group if item.is_repeatable])
+            await self._write_again(tenant_id, [[item] for item in group if item.is_repeatable])
         except TransactionLost:
-            await self._write_alone(tenant_id, group, together=True)
+            await self._write_again(tenant_id, [group])
         except (Unavailable, Timeout) as error:
             for item in group:
                 item.fail(error)
@@ -164,11 +160,11 @@ class EventWriter:
             if len(group) == 1:
                 group[0].fail(error)
             else:
-                await self._write_alone(tenant_id, group)
+                await self._write_again(tenant_id, [[item] for item in group])
 
-    async def _write_alone(self, tenant_id: TenantId, items: list[_Waiting], *, together: bool = False) -> None:
-        """Write once more, each caller's events by themselves or all together; nothing is tried a third time."""
-        for group in [items] if together else [[item] for item in items]:
+    async def _write_again(self, tenant_id: TenantId, groups: list[list[_Waiting]]) -> None:
+        """Write once more, each group by itself; nothing is tried a third time."""
+        for group in groups:
             try:
                 await self._commit(tenant_id, group)
             except Exception as error:  # noqa: BLE001 - it is told to the callers whose events it is about

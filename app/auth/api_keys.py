@@ -14,10 +14,10 @@ from uuid import UUID
 from cachetools import TTLCache
 from sqlalchemy import LargeBinary, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from uuid_utils.compat import uuid7
 
 from app.auth.principal import Principal, Scope
 from app.database.failures import translated_failures
+from app.database.ids import new_id
 from app.database.tenant_owned import TenantId
 from app.errors import Unauthenticated
 
@@ -59,7 +59,7 @@ _NOT_CACHED = _NotCached()
 def make_api_key(name: str, scopes: Collection[Scope]) -> NewApiKey:
     """Make a key with a fresh secret."""
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
-    return NewApiKey(uuid7(), name, secret, secret[:_SHOWN_CHARACTERS], hash_secret(secret), tuple(sorted(scopes)))
+    return NewApiKey(new_id(), name, secret, secret[:_SHOWN_CHARACTERS], hash_secret(secret), tuple(sorted(scopes)))
 
 
 def hash_secret(secret: str) -> bytes:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
-from uuid_utils.compat import uuid7
 
 from app.auth.api_keys import NewApiKey
+from app.database.ids import new_id
 from app.database.tenant_owned import TenantId
 from app.errors import NotFound
 from app.models import ApiKey, Tenant
@@ -19,7 +19,7 @@ from app.validation import check_text
 async def create_tenant(connection: AsyncConnection, name: str, tenant_id: UUID | None = None) -> TenantId:
     """Create a tenant and return its id."""
     check_text(("name",), name, allow_empty=False)
-    created = TenantId(tenant_id or uuid7())
+    created = TenantId(tenant_id or new_id())
     await _enter_tenant(connection, created)
     await connection.execute(insert(Tenant).values(id=created, name=name))
     return created

@@ -52,7 +52,10 @@ def translate(error: DatabaseFailure) -> ServiceError | None:
     if state in _BY_SQLSTATE:
         known = _BY_SQLSTATE[state]
         return type(known)(known.message)
-    lost = isinstance(error, InterfaceError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    # The driver's InterfaceError is a ValueError when a value can't be sent: our mistake, and no lost connection.
+    lost = (isinstance(error, InterfaceError) and not isinstance(error, ValueError)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
     if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
         return TransactionLost("the database connection was lost; try again in a moment")
     return None

@@ -6,11 +6,12 @@ built once a shape of query, kept in a bounded cache by who builds it, and run w
 sees the same text each time, so that the driver's prepared statement serves it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from cachetools import LRUCache
 from sqlalchemy import Delete, Dialect, Insert, Select, Update, Uuid, bindparam
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.orm import with_loader_criteria
@@ -46,6 +47,16 @@ class Statement:
         """Return the values in the order of the parameters; raise `KeyError` for a missing one."""
         known = {_TENANT: tenant_id, **self.constants, **values}
         return [known[name] for name in self.names]
+
+
+def statement_cache() -> "LRUCache[Hashable, Statement]":
+    """Return a cache of statements by their shape; clients choose shapes, so it is bounded by the text it holds."""
+    return LRUCache(_CACHED_TEXT, getsizeof=lambda statement: _ENTRY_TEXT + len(statement.sql))
+
+
+# Characters: some hundreds of usual statements; one that is too long for the whole is compiled each time.
+_CACHED_TEXT = 2 * 1024 * 1024
+_ENTRY_TEXT = 1024
 
 
 def compile_statement(statement: Select[Any] | Update | Delete | Insert) -> Statement:

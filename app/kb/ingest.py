@@ -12,9 +12,9 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from uuid_utils.compat import uuid7
 
 from app.database.database import Database
+from app.database.ids import new_id
 from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
 from app.embeddings import EmbeddingProvider, Vector
@@ -132,7 +132,7 @@ async def _write(session: TenantSession, checked: CheckedDocument, passages: Seq
     key = {"tenant_id": tenant_id, "external_id": checked.source.external_id}
     if checked.source.expected_version is None:
         # Two first ingests of one key at the same moment: one inserts, the other waits here and then updates.
-        create = upsert(KnowledgeBaseDocument).values(**key, **values, id=uuid7(), version=1)
+        create = upsert(KnowledgeBaseDocument).values(**key, **values, id=new_id(), version=1)
         created = await session.scalars(create.on_conflict_do_nothing().returning(KnowledgeBaseDocument))
         document = created.one_or_none()
         if document is not None:
@@ -164,7 +164,7 @@ async def _insert_passages(
         rows = [
             {
                 "tenant_id": tenant_id,
-                "id": uuid7(),
+                "id": new_id(),
                 "document_id": document_id,
                 "chunk_index": start + offset,
                 "content": passage.content,

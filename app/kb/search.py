@@ -11,7 +11,7 @@ not the planner, by how the query is written:
 """
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
@@ -20,13 +20,13 @@ from uuid import UUID
 
 import numpy as np
 import orjson
-from cachetools import LRUCache, cached
+from cachetools import cached
 from pgvector.sqlalchemy import HALFVEC
 from pgvector.sqlalchemy import Vector as VectorType
 from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, literal_column, select
 
 from app.database.session import TenantSession
-from app.database.statements import Statement, compile_statement
+from app.database.statements import Statement, compile_statement, statement_cache
 from app.embeddings.vector import Vector, has_direction
 from app.errors import InvalidInput
 from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
@@ -50,8 +50,7 @@ _SCAN_SETTINGS = compile_statement(
     )
 )
 
-# Compiled queries by their shape. Clients choose shapes, so their number is bounded.
-_STATEMENTS: LRUCache[Hashable, Statement] = LRUCache(300)
+_STATEMENTS = statement_cache()
 
 
 class SearchStrategy(StrEnum):
