@@ -61,21 +61,23 @@ def encode_cursor(position: Position, list_fingerprint: bytes) -> str:
 
 def decode_cursor(argument: str, cursor: str, list_fingerprint: bytes) -> Position:
     """Read a cursor; raise `InvalidInput` when it is not one, `CursorMismatch` when it is of another list."""
-    malformed = InvalidInput((argument,), "is not a cursor of this API; pass endCursor or startCursor unchanged")
     if len(cursor) != _ENCODED_LENGTH:
-        raise malformed
+        raise _malformed(argument)
     try:
         packed = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
         version, found, key, row_id = _FORMAT.unpack(packed)
         position = Position(key, UUID(bytes=row_id))
-        _ = position.time
-    except (ValueError, binascii.Error, struct.error, OverflowError):
-        raise malformed from None
+    except (ValueError, binascii.Error, struct.error):
+        raise _malformed(argument) from None
     if version != _VERSION:
-        raise malformed
+        raise _malformed(argument)
     if found != list_fingerprint:
         raise CursorMismatch((argument,), "belongs to another list, filter or order; start again without it")
     return position
+
+
+def _malformed(argument: str) -> InvalidInput:
+    return InvalidInput((argument,), "is not a cursor of this API; pass endCursor or startCursor unchanged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,12 @@ class Keyset(Generic[T]):
         for argument, cursor in (("after", page.after), ("before", page.before)):
             if cursor is not None:
                 position = decode_cursor(argument, cursor, fingerprint(*self.identity, self.descending))
-                values |= {f"{argument}_key": self.key_from(position), f"{argument}_id": position.id}
+                try:
+                    key = self.key_from(position)
+                except OverflowError:
+                    # Such a time does not exist.
+                    raise _malformed(argument) from None
+                values |= {f"{argument}_key": key, f"{argument}_id": position.id}
         return PagePlan(
             size=size,
             descending=self.descending,

@@ -33,6 +33,9 @@ from app.settings import Limits
 _ROOT_FIELD_COST = 10
 _DEFAULT_SIZES = {
     "auditEvents": DEFAULT_PAGE_SIZE,
+    "auditStats": 50,
+    "auditTimeSeries": 60,
+    "values": 20,
     "kbDocuments": DEFAULT_PAGE_SIZE,
     "chunks": DEFAULT_PAGE_SIZE,
     "kbSearch": 10,
@@ -110,7 +113,7 @@ class _Measure:
 
 def _size_values(node: FieldNode) -> Iterator[ValueNode]:
     for argument in node.arguments or ():
-        if argument.name.value in {"first", "last"}:
+        if argument.name.value in {"first", "last", "limit"}:
             yield argument.value
         elif isinstance(argument.value, ObjectValueNode):
             yield from (item.value for item in argument.value.fields if item.name.value == "limit")

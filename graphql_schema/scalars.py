@@ -15,6 +15,7 @@ from strawberry.types.scalar import ScalarDefinition
 from app.validation import JsonText
 
 Json = NewType("Json", object)
+BigInt = NewType("BigInt", int)
 
 
 class WrittenFloat(float):
@@ -37,6 +38,7 @@ def read_number(text: str) -> float:
 
 
 _DATE_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|z|[+-]\d{2}:\d{2})", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
@@ -81,6 +83,23 @@ def parse_decimal(value: object) -> Decimal:
     return number
 
 
+def parse_big_int(value: object) -> int:
+    """Read a whole number of 64 bits, or its text."""
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise GraphQLError(f"BigInt must be a whole number of 64 bits or its text, such as 42, got {_shown(value)}")
+    return value
+
+
+def _parse_big_int_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> int:
+    # An integer literal may have more digits than a 32-bit number; it is read from its text.
+    text = getattr(node, "value", None)
+    return parse_big_int(text if isinstance(text, str) else value_from_ast_untyped(node, variables))
+
+
 def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
     return value_from_ast_untyped(node, variables)
 
@@ -122,6 +141,16 @@ def _shown(value: object) -> str:
 
 
 SCALARS: dict[object, ScalarDefinition] = {
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description=(
+            'A whole number of up to 64 bits, such as a sum of tokens. Answers are text (`"4294967296"`), since many'
+            " clients round numbers beyond 2^53; input may be text or a number."
+        ),
+        serialize=str,
+        parse_value=parse_big_int,
+        parse_literal=_parse_big_int_literal,
+    ),
     datetime: strawberry.scalar(
         name="DateTime",
         description=(

@@ -20,6 +20,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType
 
+from graphql_schema.audit.analytics import AuditAnalytics
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
 from graphql_schema.context import Context
@@ -40,7 +41,7 @@ from graphql_schema.viewer import CommonQueries
 
 
 @strawberry.type(description="Reading: the audit trail and the knowledge base of your tenant.")
-class Query(CommonQueries, AuditQueries, KbQueries):
+class Query(CommonQueries, AuditQueries, AuditAnalytics, KbQueries):
     """All query fields."""
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import ARRAY, Select, Text, bindparam, func, literal_column, sel
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.audit.filter import IndexKey
+from app.audit.order import NEWEST_FIRST, EventOrder
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement
 from app.models import AuditEvent
@@ -37,11 +38,13 @@ class Lane(StrEnum):
     CANDIDATES = "candidates"
 
 
-def through(lane: Lane, query: Select[Any], plan: PagePlan | None = None) -> Select[Any]:
+def through(
+    lane: Lane, query: Select[Any], plan: PagePlan | None = None, order: EventOrder = NEWEST_FIRST
+) -> Select[Any]:
     """Restrict a query on events, which has its exact conditions already, to what a lane looks at."""
     if lane is Lane.WINDOW and plan is not None:
-        bound = _window_end(plan)
-        return query.where(AuditEvent.created_at >= bound if plan.downwards else AuditEvent.created_at <= bound)
+        bound = _window_end(plan, order)
+        return query.where(order.column >= bound if plan.downwards else order.column <= bound)
     if lane is Lane.CANDIDATES:
         found = _candidates()
         return query.where(tuple_(AuditEvent.created_at, AuditEvent.id).in_(select(found.c.created_at, found.c.id)))
@@ -74,9 +77,9 @@ async def fetch_all(
     return await session.fetch(statement_of(Lane.CANDIDATES if found <= MOST_CANDIDATES else Lane.PLAIN), given)
 
 
-def _window_end(plan: PagePlan) -> Any:
+def _window_end(plan: PagePlan, order: EventOrder) -> Any:
     # A page further on has a window of its own, which begins at its cursor.
-    inner = plan.in_order(select(AuditEvent.created_at), AuditEvent.created_at, AuditEvent.id)
+    inner = plan.in_order(select(order.column), order.column, AuditEvent.id)
     one_row = inner.offset(literal_column(str(WINDOW_EVENTS - 1))).limit(literal_column("1"))
     return one_row.correlate(None).scalar_subquery()
 

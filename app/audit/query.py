@@ -1,6 +1,6 @@
 """Reading the trail back: filtered pages, single events, bounded counts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,12 @@ from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, litera
 from app.audit.events import RecordedEvent
 from app.audit.filter import AuditEventFilter
 from app.audit.lanes import Lane, fetch_all, fetch_page, through
+from app.audit.order import NEWEST_FIRST, EventOrder
 from app.audit.representation import JsonMember, json_array
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.models import AuditEvent
-from app.pagination import Keyset, Page, PagePlan, PageRequest, Position
+from app.pagination import Page, PagePlan, PageRequest
 from app.settings import Limits
 
 # Counting stops here: an exact number beyond it helps nobody and costs a scan.
@@ -46,21 +47,21 @@ async def list_events(
     limits: Limits,
     *,
     columns: Sequence[str] = EVENT_COLUMNS,
-    descending: bool = True,
+    order: EventOrder = NEWEST_FIRST,
 ) -> Page[Any]:
-    """Return one page of the tenant's events in the order of (created_at, id), newest first unless told otherwise.
+    """Return one page of the tenant's events, newest first unless told otherwise.
 
     The rows hold the named columns (attributes of `AuditEvent`), and what the order needs. Raises `InvalidInput` for an
     impossible page or filter and `CursorMismatch` for a cursor of another list.
     """
-    keyset = _keyset(where, descending=descending)
+    keyset = order.keyset("audit_events", where)
     plan = keyset.plan(page, limits.page_size)
-    wanted = tuple(dict.fromkeys((*columns, "created_at", "id")))
+    wanted = tuple(dict.fromkeys((*columns, order.column_name, "id")))
     values = dict(where.checked(limits).operands())
     rows: list[Any] = await fetch_page(
         session,
         where.index_key(),
-        lambda lane: _list_statement((tuple(values), plan, wanted, lane), where),
+        lambda lane: _list_statement((tuple(values), plan, order, wanted, lane), where),
         {**values, **plan.values},
         lambda rows: len(rows) > plan.size,
     )
@@ -69,11 +70,11 @@ async def list_events(
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("list", shape))
 def _list_statement(
-    shape: tuple[tuple[str, ...], PagePlan, tuple[str, ...], Lane], where: AuditEventFilter
+    shape: tuple[tuple[str, ...], PagePlan, EventOrder, tuple[str, ...], Lane], where: AuditEventFilter
 ) -> Statement:
-    _, plan, columns, lane = shape
-    query = through(lane, select(*_event_columns(columns)).where(where.condition()), plan)
-    return compile_statement(plan.apply(query, AuditEvent.created_at, AuditEvent.id))
+    _, plan, order, columns, lane = shape
+    query = through(lane, select(*_event_columns(columns)).where(where.condition()), plan, order)
+    return compile_statement(plan.apply(query, order.column, AuditEvent.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ async def list_events_as_json(
     limits: Limits,
     *,
     members: Sequence[JsonMember],
-    descending: bool = True,
+    order: EventOrder = NEWEST_FIRST,
     with_ends: bool = True,
 ) -> JsonPage:
     """Return the same page as `list_events`, written by PostgreSQL; without its ends unless they are wanted.
@@ -103,7 +104,7 @@ async def list_events_as_json(
     """
     if page.is_backward:
         raise ValueError("a page that is counted from the end is read in reverse")
-    keyset = _keyset(where, descending=descending)
+    keyset = order.keyset("audit_events", where)
     plan = keyset.plan(page, limits.page_size)
     values = dict(where.checked(limits).operands())
     # Without its ends a page does not tell whether it is full, which a filter that the index knows must.
@@ -112,7 +113,7 @@ async def list_events_as_json(
     (row,) = await fetch_page(
         session,
         key,
-        lambda lane: _json_statement((tuple(values), plan, tuple(members), with_ends, lane), where),
+        lambda lane: _json_statement((tuple(values), plan, order, tuple(members), with_ends, lane), where),
         {**values, **plan.values},
         lambda rows: rows[0]["found"] > plan.size,
     )
@@ -127,7 +128,7 @@ async def list_events_as_json(
     ends = [
         None
         if row[f"{end}_id"] is None
-        else cursor_of({"created_at": row[f"{end}_created_at"], "id": row[f"{end}_id"]})
+        else cursor_of({order.column_name: row[f"{end}_key"], "id": row[f"{end}_id"]})
         for end in ("first", "last")
     ]
     return JsonPage(events, has_next, plan.is_after, *ends)
@@ -135,22 +136,22 @@ async def list_events_as_json(
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("json", shape))
 def _json_statement(
-    shape: tuple[tuple[str, ...], PagePlan, tuple[JsonMember, ...], bool, Lane], where: AuditEventFilter
+    shape: tuple[tuple[str, ...], PagePlan, EventOrder, tuple[JsonMember, ...], bool, Lane], where: AuditEventFilter
 ) -> Statement:
-    _, plan, members, with_ends, lane = shape
+    _, plan, order, members, with_ends, lane = shape
     attributes = dict.fromkeys(member.attribute for member in members if member.attribute is not None)
-    wanted = dict.fromkeys((*attributes, "created_at", "id")) if with_ends else attributes
-    query = through(lane, select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition()), plan)
-    rows = plan.apply(query, AuditEvent.created_at, AuditEvent.id, beyond=with_ends).cte("page")
+    wanted = dict.fromkeys((*attributes, order.column_name, "id")) if with_ends else attributes
+    query = through(lane, select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition()), plan, order)
+    rows = plan.apply(query, order.column, AuditEvent.id, beyond=with_ends).cte("page")
     columns = [json_array(rows, members).label("events")]
     if with_ends:
         found = select(func.count()).select_from(rows).scalar_subquery()
         last = select(func.greatest(func.least(func.count(), plan.size) - 1, 0)).select_from(rows).scalar_subquery()
         columns.append(found.label("found"))
-        for name in ("created_at", "id"):
+        for label, name in (("key", order.column_name), ("id", "id")):
             of_rows = select(rows.c[name]).limit(literal_column("1"))
-            columns.append(of_rows.scalar_subquery().label(f"first_{name}"))
-            columns.append(of_rows.offset(last).scalar_subquery().label(f"last_{name}"))
+            columns.append(of_rows.scalar_subquery().label(f"first_{label}"))
+            columns.append(of_rows.offset(last).scalar_subquery().label(f"last_{label}"))
     return compile_statement(select(*columns))
 
 
@@ -176,15 +177,6 @@ async def find_events(session: TenantSession, ids: Iterable[UUID]) -> dict[UUID,
     """Return those of the events that exist in the tenant, by id."""
     rows = await session.fetch(_FIND, {"ids": list(ids)})
     return {row["id"]: RecordedEvent(**row) for row in rows}
-
-
-def _keyset(where: AuditEventFilter, *, descending: bool) -> Keyset[Mapping[str, Any]]:
-    return Keyset(
-        position_of=lambda row: Position.at_time(row["created_at"], row["id"]),
-        key_from=lambda position: position.time,
-        descending=descending,
-        identity=("audit_events", where),
-    )
 
 
 def _event_columns(names: Sequence[str]) -> list[ColumnElement[Any]]:

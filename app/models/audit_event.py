@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKeyConstraint, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import UserDefinedType
@@ -16,6 +16,9 @@ from app.validation import JsonText
 _SEARCH_VECTOR = (
     "to_tsvector('simple'::regconfig, COALESCE(action_name, '') || ' ' || COALESCE(input_summary, '') || ' '"
     " || COALESCE(output_summary, '') || ' ' || COALESCE(error, ''))"
+)
+_COST_KEY = (
+    "CASE WHEN cost_usd IS NULL THEN -1 ELSE LEAST(cost_usd * 1000000000000, 9223372036854775807)::bigint END"
 )
 
 
@@ -69,6 +72,8 @@ class AuditEvent(TenantOwned, Base):
             postgresql_using="gin",
             postgresql_ops={"metadata": "jsonb_path_ops"},
         ),
+        Index("audit_events_latency_idx", "tenant_id", "latency_key", "id"),
+        Index("audit_events_cost_idx", "tenant_id", "cost_key", "id"),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
 
@@ -95,6 +100,9 @@ class AuditEvent(TenantOwned, Base):
     submitted_by: Mapped[Name]
     # The words of the texts, for the filter `search`.
     search_vector: Mapped[str] = mapped_column(TSVECTOR, Computed(_SEARCH_VECTOR, persisted=True), deferred=True)
+    # What lists by latency and by cost are ordered by: -1 for none, and picodollars.
+    latency_key: Mapped[int] = mapped_column(Computed("COALESCE(latency_ms, -1)", persisted=True), deferred=True)
+    cost_key: Mapped[int] = mapped_column(BigInteger, Computed(_COST_KEY, persisted=True), deferred=True)
     # 32 random bytes that salt the commitment to personal content in the tamper-evident log.
     content_salt: Mapped[bytes | None]
     # The inserting transaction, from which the log's sealer reads in a commit-safe order.

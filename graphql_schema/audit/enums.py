@@ -3,23 +3,22 @@
 from enum import StrEnum
 
 from app.audit.append import LogOutcome
+from app.audit.dimensions import Dimension
 from app.audit.events import ActionType, EscalationTarget, EventStatus
+from app.audit.order import OrderField
+from app.audit.time_buckets import TimeInterval
 from graphql_schema.enums import graphql_enum
 
 __all__ = [
     "ActionType",
-    "AuditEventOrderField",
+    "Dimension",
     "EscalationTarget",
     "EventStatus",
     "LogOutcome",
     "OrderDirection",
+    "OrderField",
+    "TimeInterval",
 ]
-
-
-class AuditEventOrderField(StrEnum):
-    """What a list of events can be ordered by."""
-
-    CREATED_AT = "created_at"
 
 
 class OrderDirection(StrEnum):
@@ -67,14 +66,43 @@ graphql_enum(
     },
 )
 graphql_enum(
-    AuditEventOrderField,
+    OrderField,
     name="AuditEventOrderField",
-    description="What a list of events can be ordered by.",
-    values={"CREATED_AT": "When the trail recorded the event; equal times are ordered by id."},
+    description="What a list of events can be ordered by; equal ones are ordered by id.",
+    values={
+        "CREATED_AT": "When the trail recorded the event.",
+        "LATENCY_MS": "How long the action took; events that don't say count as less than all others.",
+        "COST_USD": "What the action cost; events that don't say count as less than all others.",
+    },
 )
 graphql_enum(
     OrderDirection,
     name="OrderDirection",
     description="Which way an order runs.",
     values={"ASC": "The least, or oldest, first.", "DESC": "The greatest, or newest, first."},
+)
+graphql_enum(
+    Dimension,
+    name="AuditDimension",
+    description="What events can be grouped by.",
+    values={
+        "AGENT_ID": "The agent that acted.",
+        "ACTION_TYPE": "The kind of action, such as `LLM_CALL`.",
+        "ACTION_NAME": "The model, the tool, or the escalation's target.",
+        "STATUS": "How the action ended, such as `FAILED`.",
+        "USER_ID": "The person on whose behalf the agent acted.",
+    },
+)
+graphql_enum(
+    TimeInterval,
+    name="TimeInterval",
+    description="How long the buckets of a time series are.",
+    values={
+        "AUTO": "As long as it takes for about 50 buckets: from one second up.",
+        "MINUTE": "One minute.",
+        "HOUR": "One hour.",
+        "DAY": "From midnight to midnight in the time zone: 23 or 25 hours when the clock changes.",
+        "WEEK": "From Monday to Monday in the time zone.",
+        "MONTH": "From the first to the first in the time zone.",
+    },
 )

@@ -9,14 +9,15 @@ import strawberry
 
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
 from app.audit.filter import AuditEventFilter
+from app.audit.order import EventOrder
 from app.errors import InvalidInput, UserMistake
 from app.filters import StringFilter
 from graphql_schema.audit.enums import (
     ActionType,
-    AuditEventOrderField,
     EscalationTarget,
     EventStatus,
     OrderDirection,
+    OrderField,
 )
 from graphql_schema.filters import (
     DateTimeFilterInput,
@@ -292,5 +293,9 @@ def _enum_filter(
 class AuditEventOrder:
     """Input of `orderBy`."""
 
-    field: AuditEventOrderField = strawberry.field(description="What to order by.")
+    field: OrderField = strawberry.field(description="What to order by.")
     direction: OrderDirection = strawberry.field(description="Which way.")
+
+    def to_order(self) -> EventOrder:
+        """Convert to the service's order."""
+        return EventOrder(self.field, descending=self.direction is OrderDirection.DESC)

@@ -9,7 +9,7 @@ from app.audit.query import find_events, list_events, list_events_as_json
 from app.auth.principal import Scope
 from app.pagination import PageRequest
 from graphql_schema.arguments import After, Before, First, Last
-from graphql_schema.audit.enums import AuditEventOrderField, OrderDirection
+from graphql_schema.audit.enums import OrderDirection, OrderField
 from graphql_schema.audit.inputs import AuditEventFilterInput, AuditEventOrder
 from graphql_schema.audit.types import AuditEvent, AuditEventConnection, event_columns, json_members
 from graphql_schema.context import Info
@@ -22,7 +22,7 @@ Filter = Annotated[
 ]
 OrderBy = Annotated[AuditEventOrder | None, strawberry.argument(description="The order of the list.")]
 
-_NEWEST_FIRST = AuditEventOrder(field=AuditEventOrderField.CREATED_AT, direction=OrderDirection.DESC)
+_NEWEST_FIRST = AuditEventOrder(field=OrderField.CREATED_AT, direction=OrderDirection.DESC)
 
 
 @strawberry.type
@@ -50,17 +50,17 @@ class AuditQueries:
         context.require(Scope.AUDIT_READ)
         page = PageRequest(first=first, after=after, last=last, before=before)
         where = filter.to_filter() if filter else AuditEventFilter()
-        descending = (order_by or _NEWEST_FIRST).direction is OrderDirection.DESC
+        order = (order_by or _NEWEST_FIRST).to_order()
         selected = selection(info)
         members = None if page.is_backward or "edges" in selected else json_members(info)
         async with context.tenant_session() as session:
             if members is None:
                 columns = event_columns(selected)
-                events = await list_events(session, where, page, context.limits, columns=columns, descending=descending)
+                events = await list_events(session, where, page, context.limits, columns=columns, order=order)
                 return AuditEventConnection.from_page(events, where, selected)
             written = await list_events_as_json(
                 session, where, page, context.limits,
-                members=members, descending=descending, with_ends="pageInfo" in selected,
+                members=members, order=order, with_ends="pageInfo" in selected,
             )  # fmt: skip
         return AuditEventConnection.from_json(written, where)
 

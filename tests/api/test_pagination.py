@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.settings import Settings
 from tests.support.database import TestTenant, connect, new_tenant, stored_events
 from tests.support.server import Answer, GraphQLClient, LiveServer, live_server
+from tests.support.trail import matches, varied_trail
 
 PAGE_INFO = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
 EVENTS = (
@@ -164,6 +166,39 @@ async def test_filtered_list_is_paged_in_exact_order(thousand: tuple[GraphQLClie
     wanted = {"actionName": {"in": ["batch-99", "batch-1"]}}
     assert joined(await forwards(client, 30, filter=wanted)) == oldest[400:500][::-1]
     assert joined(await backwards(client, 30, filter=wanted)) == oldest[400:500][::-1]
+
+
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+@pytest.mark.parametrize("field", ["LATENCY_MS", "COST_USD"])
+async def test_lists_by_a_number_are_paged_in_exact_order(
+    server: LiveServer, settings: Settings, field: str, direction: str
+) -> None:
+    """Equal numbers are ordered by id, events without one count as the least, in both directions."""
+    tenant = await new_tenant(settings, "Ordered")
+    client = GraphQLClient(server.graphql_url, tenant.api_key)
+    trail = await varied_trail(client)
+    numbers = {"LATENCY_MS": "latencyMs", "COST_USD": "costUsd"}
+    rows = sorted(
+        trail.rows,
+        key=lambda row: (Decimal(-1 if (number := row[numbers[field]]) is None else number), row["id"]),
+        reverse=direction == "DESC",
+    )
+    expected = [row["id"] for row in rows]
+    order = {"field": field, "direction": direction}
+    for size in (7, 200):
+        assert joined(await forwards(client, size, orderBy=order)) == expected
+        assert joined(await backwards(client, size, orderBy=order)) == expected
+    wanted = {"search": "refund", "latencyMs": {"isNull": False}}
+    found = [row["id"] for row in rows if matches(wanted, row)]
+    assert joined(await forwards(client, 7, orderBy=order, filter=wanted)) == found
+    assert len(found) > 14
+    plain = "query($orderBy: AuditEventOrder) { auditEvents(orderBy: $orderBy, first: 9) { nodes { id } %s } }"
+    written = await client.data(plain % PAGE_INFO, {"orderBy": order})
+    assert ids(written["auditEvents"]) == expected[:9]
+    after = written["auditEvents"]["pageInfo"]["endCursor"]
+    assert ids(await page(client, first=9, after=after, orderBy=order)) == expected[9:18]
+    assert_refused(await client.execute(EVENTS, {"first": 1, "after": after}), "after", "CURSOR_MISMATCH")
+    await client.http.aclose()
 
 
 async def test_page_between_two_cursors(thousand: tuple[GraphQLClient, list[str]]) -> None:

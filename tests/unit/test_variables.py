@@ -34,6 +34,7 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 BY_SCALAR: dict[str, st.SearchStrategy[Any]] = {
     "UUID": st.uuids().map(str),
     "DateTime": st.just("2026-01-31T12:00:00Z"),
+    "BigInt": st.integers(-(2**65), 2**65) | st.sampled_from(["7", "x", 1.0, 1.5, True]),
     "Decimal": st.sampled_from(["0.1", 3, "x"]),
     "Int": st.integers(-(2**33), 2**33),
     "Float": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-5, 5),
