@@ -1,5 +1,6 @@
 """The composition root: builds the parts, wires them together and mounts the routes."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from app.audit.live import LiveTrail
 from app.audit.writer import EventWriter
 from app.auth.api_keys import ApiKeyAuthenticator
 from app.auth.backend import Authenticator
 from app.database.database import Database
 from app.database.readiness import check_before_start
+from app.database.urls import parse_database_url
 from app.embeddings import create_provider
+from app.integrity.sealer import Sealer
 from app.kb.ingest import DocumentIngester
 from app.observability.logging import configure_logging
 from app.observability.metrics import Metrics
@@ -41,10 +45,13 @@ def create_app(settings: Settings) -> Starlette:
         queued_events=settings.limits.queued_events,
         events_per_transaction=settings.limits.events_per_batch,
     )
+    live = LiveTrail(database, parse_database_url(settings.database.database_url, "KONSTRUCT_DATABASE_URL"))
+    metrics.watch_followers(lambda: live.followers)
     services = Services(
         database=database,
         writer=writer,
         authenticator=Authenticator(ApiKeyAuthenticator(database.engine, cache_seconds=server.api_key_cache_seconds)),
+        live=live,
         embeddings=embeddings,
         ingester=DocumentIngester(database, embeddings, settings.limits),
         metrics=metrics,
@@ -57,14 +64,23 @@ def create_app(settings: Settings) -> Starlette:
         allowed_origins=server.cors_origins,
     )
 
+    sealer_url = settings.database.sealer_database_url
+    sealer = None if sealer_url is None else Sealer(sealer_url)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await check_before_start(database.engine, embeddings.dimensions)
         _spare_the_garbage_collector()
+        live.start()
+        sealing = None if sealer is None else asyncio.create_task(sealer.run(), name="sealer")
         try:
             yield
         finally:
             await writer.close()
+            await live.close()
+            if sealing is not None:
+                sealing.cancel()
+                await asyncio.gather(sealing, return_exceptions=True)
             await embeddings.close()
             await database.close()
 

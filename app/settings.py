@@ -42,6 +42,8 @@ class DatabaseSettings(BaseSettings):
 
     database_url: SecretStr | None = None
     owner_database_url: SecretStr | None = None
+    # With it the server seals the log in the background; else `konstruct seal` must run somewhere.
+    sealer_database_url: SecretStr | None = None
     # One process saturates about ten connections; PostgreSQL's default is 100 in all.
     database_pool_size: int = Field(default=10, ge=1)
     # How long a request waits for a free connection before it is answered UNAVAILABLE.

@@ -1,15 +1,19 @@
 """What a resolver has at hand: the caller, the services, and tenant sessions."""
 
+import asyncio
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 from uuid import UUID
 
 import strawberry
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.dataloader import DataLoader
 
 from app.audit import AuditLogger
+from app.audit.live import LiveTrail
 from app.audit.query import find_events
 from app.audit.writer import EventWriter
 from app.auth.backend import Authenticator
@@ -33,10 +37,24 @@ class Services:
     database: Database
     writer: EventWriter
     authenticator: Authenticator
+    live: LiveTrail
     embeddings: EmbeddingProvider
     ingester: DocumentIngester
     metrics: Metrics
     limits: Limits
+
+
+class CloseCode(IntEnum):
+    """Why a WebSocket is closed by the product, beyond what the protocol says itself."""
+
+    FORBIDDEN = 4403
+    SLOW_CONSUMER = 4410
+
+
+async def _close(websocket: WebSocket, code: CloseCode, reason: str) -> None:
+    # The client may have gone by itself.
+    with suppress(RuntimeError, WebSocketDisconnect):
+        await websocket.close(code, reason)
 
 
 @dataclass(slots=True)
@@ -48,6 +66,8 @@ class Context:
     principal: Principal | None = None
     connection_params: dict[str, Any] | None = None
     authorization: str | None = None
+    websocket: WebSocket | None = None
+    _closing: asyncio.Task[None] | None = None
     _loaders: dict[str, DataLoader[UUID, Any]] = field(default_factory=dict)
 
     @property
@@ -70,6 +90,19 @@ class Context:
         self.principal = principal
         self.record.tenant_id = str(principal.tenant_id)
         self.record.subject = principal.subject
+
+    async def prove_again(self) -> None:
+        """Prove the same credential again, as what goes on for long must; raises `Unauthenticated`, and hangs up."""
+        try:
+            await self.authenticate(self.authorization)
+        except Unauthenticated:
+            self.close(CloseCode.FORBIDDEN, "the credential is not valid any more")
+            raise
+
+    def close(self, code: "CloseCode", reason: str) -> None:
+        """Hang up, if this is a WebSocket, without waiting for it."""
+        if self.websocket is not None and self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(_close(self.websocket, code, reason))
 
     def require(self, scope: Scope) -> Principal:
         """Return the caller; raise `Unauthenticated` or `Forbidden` unless the credential has the scope."""

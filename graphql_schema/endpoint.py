@@ -1,15 +1,20 @@
 """The /graphql endpoint: HTTP by our own reading of the specification, WebSockets by Strawberry's handler.
 
+A client that accepts `text/event-stream` gets its results as server-sent events, as the GraphQL over SSE protocol has
+them in its "distinct connections mode": an event `next` for each result, then `complete`.
+
 The credential is checked at the door, before anything of the document is looked at; on a WebSocket it comes in the
 payload of connection_init. Where introspection is allowed (development), a request without a credential may pass, so
 that an IDE can load the schema; every field that holds data demands the caller itself.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -28,6 +33,7 @@ from graphql_schema.context import Context, Services
 from graphql_schema.errors import printable, request_error
 from graphql_schema.http import (
     APPLICATION_JSON,
+    EVENT_STREAM,
     GRAPHQL_RESPONSE,
     GraphQLRequest,
     Incoming,
@@ -37,6 +43,9 @@ from graphql_schema.http import (
 )
 from graphql_schema.scalars import to_json
 from graphql_schema.schema import KonstructSchema
+
+# As a WebSocket's client has; see graphql_schema/audit/subscriptions.py.
+_SLOW_CLIENT_SECONDS = 30
 
 _STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
 
@@ -87,11 +96,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await super().__call__(scope, receive, send)
             return
         answer = await self._answer(Incoming.from_scope(scope, receive), current_record(scope))
-        await answer.send(send)
+        if isinstance(answer, Answer):
+            await answer.send(send)
+        else:
+            await answer(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         """Return the context of a WebSocket connection; its caller is known after connection_init."""
-        return Context(self._services, current_record(request.scope), connection_params={})
+        websocket = request if isinstance(request, WebSocket) else None
+        return Context(self._services, current_record(request.scope), connection_params={}, websocket=websocket)
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """Prove the caller of a WebSocket connection from connection_init, or close with 4403."""
@@ -118,10 +131,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Write a WebSocket message."""
         return to_json(data).decode()
 
-    async def _answer(self, incoming: Incoming, record: RequestRecord) -> Answer:
+    async def _answer(self, incoming: Incoming, record: RequestRecord) -> Answer | EventSourceResponse:
         media_type = APPLICATION_JSON
+        accepted = None
         try:
-            media_type = negotiate(incoming.header(b"accept"))
+            accepted = negotiate(incoming.header(b"accept"))
+            if accepted != EVENT_STREAM:
+                media_type = accepted
             context = await self._authenticated(incoming, record)
             parsed = await read_request(incoming, self._services.limits.request_bytes)
         except MalformedRequest as error:
@@ -129,7 +145,29 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return _json({"errors": errors}, error.status, media_type, error.headers)
         except ServiceError as error:
             return _failure(error, record, media_type)
+        if accepted == EVENT_STREAM:
+            events = self._events(parsed, context, incoming.method)
+            return EventSourceResponse(events, send_timeout=_SLOW_CLIENT_SECONDS, sep="\n")
         return await self._execute(parsed, context, incoming.method, media_type)
+
+    async def _events(
+        self, parsed: GraphQLRequest, context: Context, method: str
+    ) -> AsyncGenerator[dict[str, str], None]:
+        allowed = tuple(OperationType) if method == "POST" else (OperationType.QUERY, OperationType.SUBSCRIPTION)
+        results = await self.schema.stream(
+            parsed.query,
+            variable_values=parsed.variables,
+            context_value=context,
+            operation_name=parsed.operation_name,
+            allowed_operation_types=allowed,
+        )
+        async with aclosing(cast("AsyncGenerator[ExecutionResult, None]", results)) as stream:
+            async for result in stream:
+                body: dict[str, Any] = {"data": result.data}
+                if result.errors:
+                    body["errors"] = [error.formatted for error in result.errors]
+                yield {"event": "next", "data": to_json(body).decode()}
+        yield {"event": "complete", "data": ""}
 
     async def _authenticated(self, incoming: Incoming, record: RequestRecord) -> Context:
         context = Context(self._services, record)
@@ -153,7 +191,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             message = "the document holds no operation of this name; set `operationName` to one of its operations"
             return _refusal(message, 400, record, media_type)
         except InvalidOperationTypeError:
-            message = "use POST for mutations, and a WebSocket for subscriptions"
+            message = "use POST for mutations, and a WebSocket or `Accept: text/event-stream` for subscriptions"
             return _refusal(message, 405, record, media_type, {"Allow": "POST"})
         return _result(result, context, media_type)
 

@@ -10,7 +10,8 @@ with its errors, paths and nulls. It does so too for every selection that is not
 resolver or arguments, or an object of an abstract type.
 """
 
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from graphql import (
@@ -22,6 +23,8 @@ from graphql import (
     GraphQLOutputType,
     GraphQLSchema,
     OperationDefinitionNode,
+    OperationType,
+    located_error,
 )
 from graphql.execution import Executor, default_field_resolver, default_type_resolver
 from graphql.execution.values import get_argument_values
@@ -78,8 +81,39 @@ class PlainExecutor(Executor[Any]):
         finished: ExecutionResult = result
         return finished
 
+    async def run_all(self) -> AsyncGenerator[ExecutionResult, None]:
+        """Run the operation; a subscription has a result for each value of its field, any other one result."""
+        if self.operation.operation is not OperationType.SUBSCRIPTION:
+            yield await self.run()
+            return
+        plans = self.root_value
+        root = plans.single_root(self.schema, self.operation) if isinstance(plans, DocumentPlans) else None
+        if root is None:
+            raise GraphQLError("a subscription must select one field, without @skip and @include")
+        key, root_type, field, details, constants = root
+        path = Path(None, key, root_type.name)
+        nodes = [detail.node for detail in details]
+        info = self.build_resolve_info(field, nodes, root_type, path)
+        try:
+            arguments = constants
+            if arguments is None:
+                arguments = get_argument_values(field, nodes[0], self.variable_values)
+            async with aclosing(cast("Any", field.subscribe)(None, info, **arguments)) as values:
+                async for value in values:
+                    executor = self.build_per_event_executor(None)
+                    executor.root_value = plans
+                    yield await cast("PlainExecutor", executor)._run_single(*root, source=value)  # noqa: SLF001
+        except Exception as error:
+            raise located_error(error, nodes, path.as_list()) from error
+
     async def _run_single(
-        self, key: str, root_type: GraphQLObjectType, field: GraphQLField, details: Details, constants: Any
+        self,
+        key: str,
+        root_type: GraphQLObjectType,
+        field: GraphQLField,
+        details: Details,
+        constants: Any,
+        source: object = None,
     ) -> ExecutionResult:
         """Run an operation of one root field, as most are, without the machinery that runs several at once."""
         path = Path(None, key, root_type.name)
@@ -90,7 +124,7 @@ class PlainExecutor(Executor[Any]):
                 arguments = constants
                 if arguments is None:
                     arguments = get_argument_values(field, nodes[0], self.variable_values)
-                result = cast("Any", field.resolve)(None, info, **arguments)
+                result = cast("Any", field.resolve)(source, info, **arguments)
                 if self.is_awaitable(result):
                     result = await result
                 completed = self.complete_value(field.type, details, info, path, result, None)

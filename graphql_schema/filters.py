@@ -10,7 +10,7 @@ import strawberry
 from app.filters import RangeFilter, SetFilter, StringFilter, TimeFilter
 from app.json_predicates import JsonPredicate
 from graphql_schema.pagination import find_uuid
-from graphql_schema.scalars import Json
+from graphql_schema.scalars import BigInt, Json
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -111,6 +111,21 @@ class IntFilterInput:
     def to_filter(self) -> RangeFilter[int]:
         """Convert to the service's operators."""
         return RangeFilter(self.eq, self.gt, self.gte, self.lt, self.lte, self.is_null)
+
+
+@strawberry.input(name="BigIntFilter", description="Conditions on a whole number of 64 bits, all of which must hold.")
+class BigIntFilterInput:
+    """Operators on 64-bit numbers."""
+
+    eq: BigInt | None = strawberry.field(default=None, description="Equal to.")
+    gt: BigInt | None = strawberry.field(default=None, description="Greater than.")
+    gte: BigInt | None = strawberry.field(default=None, description="Greater than or equal to.")
+    lt: BigInt | None = strawberry.field(default=None, description="Less than.")
+    lte: BigInt | None = strawberry.field(default=None, description="Less than or equal to.")
+
+    def to_filter(self) -> RangeFilter[int]:
+        """Convert to the service's operators."""
+        return RangeFilter(self.eq, self.gt, self.gte, self.lt, self.lte)
 
 
 @strawberry.input(name="DecimalFilter", description="Conditions on an exact number, all of which must hold.")

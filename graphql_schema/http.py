@@ -16,6 +16,7 @@ from graphql_schema.scalars import read_number
 
 APPLICATION_JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+EVENT_STREAM = "text/event-stream"
 
 
 class MalformedRequest(Exception):
@@ -76,11 +77,12 @@ def negotiate(accept: str | None) -> str:
         return APPLICATION_JSON
     for part in accept.lower().split(","):
         media_type = part.partition(";")[0].strip()
-        if media_type in {APPLICATION_JSON, GRAPHQL_RESPONSE}:
+        if media_type in {APPLICATION_JSON, GRAPHQL_RESPONSE, EVENT_STREAM}:
             return media_type
         if media_type in {"*/*", "application/*"}:
             return APPLICATION_JSON
-    raise MalformedRequest(406, f"the answer is {GRAPHQL_RESPONSE} or {APPLICATION_JSON}; accept one of them")
+    offered = f"{GRAPHQL_RESPONSE}, {APPLICATION_JSON} or, for subscriptions, {EVENT_STREAM}"
+    raise MalformedRequest(406, f"the answer is {offered}; accept one of them")
 
 
 async def read_request(incoming: Incoming, max_bytes: int) -> GraphQLRequest:

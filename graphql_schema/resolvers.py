@@ -35,7 +35,12 @@ def call_resolvers_directly(schema: GraphQLSchema) -> None:
         for field in graphql_type.fields.values():
             definition = field.extensions.get(_DEFINITION)
             if isinstance(definition, StrawberryField) and definition.base_resolver and not definition.extensions:
-                field.resolve = _direct(definition, inputs)
+                resolve = _direct(definition, inputs)
+                if definition.is_subscription:
+                    # Yields the field's values one by one; each is then resolved as it is.
+                    field.subscribe = resolve
+                else:
+                    field.resolve = resolve
 
 
 def _direct(field: StrawberryField, inputs: "_Inputs") -> Callable[..., Any]:

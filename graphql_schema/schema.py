@@ -1,6 +1,7 @@
 """The schema: every root field, the scalars, and what happens to each operation before and after it runs."""
 
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any
 
 import strawberry
@@ -23,6 +24,7 @@ from strawberry.types.graphql import OperationType
 from graphql_schema.audit.analytics import AuditAnalytics
 from graphql_schema.audit.mutations import AuditMutations
 from graphql_schema.audit.queries import AuditQueries
+from graphql_schema.audit.subscriptions import AuditSubscriptions
 from graphql_schema.context import Context
 from graphql_schema.documents import DocumentCache, KnownDocument
 from graphql_schema.errors import hide_suggestions, mask_error
@@ -53,6 +55,11 @@ class Query(CommonQueries, AuditQueries, AuditAnalytics, KbQueries):
 )
 class Mutation(AuditMutations, KbMutations):
     """All mutation fields."""
+
+
+@strawberry.type(description="Following what happens, as it happens.")
+class Subscription(AuditSubscriptions):
+    """All subscription fields."""
 
 
 class KonstructSchema(strawberry.Schema):
@@ -112,17 +119,35 @@ class KonstructSchema(strawberry.Schema):
         operation_extensions: dict[str, Any] | None = None,  # noqa: ARG002
         allowed_operation_types: Iterable[OperationType] | None = None,
     ) -> AsyncGenerator[ExecutionResult, None]:
-        """Run an operation of a WebSocket connection; its results follow one another."""
+        """Run an operation of any type; its results follow one another. Close what it returns.
 
-        async def results() -> AsyncGenerator[ExecutionResult, None]:
-            try:
-                yield await self.execute(
-                    query, variable_values, context_value, None, operation_name, allowed_operation_types
-                )
-            except (CannotGetOperationTypeError, InvalidOperationTypeError) as error:
-                yield PreExecutionError(None, self._masked([_as_graphql_error(error)], _own(context_value)))
+        Raises nothing: what is wrong with the document is the only result.
+        """
+        context = _own(context_value)
+        allowed = None if allowed_operation_types is None else {kind.value for kind in allowed_operation_types}
+        return self._results(query or "", variable_values, context, operation_name, allowed)
 
-        return results()
+    async def _results(
+        self,
+        text: str,
+        variables: dict[str, Any] | None,
+        context: Context,
+        operation_name: str | None,
+        allowed: set[str] | None,
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        has_begun = False
+        try:
+            prepared = await self._prepare(text, variables, context, operation_name, allowed)
+            if isinstance(prepared, list):
+                yield PreExecutionError(None, self._masked(prepared, context))
+                return
+            async with aclosing(prepared.run_all()) as results:
+                async for result in results:
+                    has_begun = True
+                    yield ExecutionResult(result.data, self._masked(result.errors, context) if result.errors else None)
+        except Exception as error:  # noqa: BLE001 - whatever a document may bring about is that document's error
+            errors = self._masked([_as_graphql_error(error)], context)
+            yield ExecutionResult(None, errors) if has_begun else PreExecutionError(None, errors)
 
     async def _prepare(
         self,
@@ -182,6 +207,7 @@ def create_schema(*, introspection: bool) -> KonstructSchema:
         introspection=introspection,
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=[InvalidInputError, IdempotencyConflictError, EmbeddingDimensionMismatchError],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )

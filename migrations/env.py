@@ -16,7 +16,7 @@ from app.database.engine import create_reflecting_engine
 from app.database.migrate import MIGRATION_LOCK, configure_from_settings
 from app.database.urls import parse_database_url
 from app.models import Base
-from app.models.audit_event import Xid8
+from app.models.base import Xid8
 from app.settings import Settings
 
 INDEXES_BEYOND_THE_ORM = {"kb_chunks_embedding_idx"}

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-RUNTIME_ROLE = "konstruct_app"
+from migrations.roles import RUNTIME_ROLE, SEALER_ROLE
 
 
 def isolate_tenants(table: str, *, column: str = "tenant_id", force: bool = True) -> None:
@@ -19,3 +19,11 @@ def isolate_tenants(table: str, *, column: str = "tenant_id", force: bool = True
 def grant_to_runtime(privileges: str, table: str) -> None:
     """Grant the server's role what it needs on a table; it never owns one."""
     op.execute(f"GRANT {privileges} ON {table} TO {RUNTIME_ROLE}")
+
+
+def open_to_sealer(table: str, privileges: str, *, reading: bool = False) -> None:
+    """Let the sealer see the rows of all tenants, and, unless it is only `reading`, write them."""
+    policy = "FOR SELECT" if reading else ""
+    check = "USING (true)" if reading else "USING (true) WITH CHECK (true)"
+    op.execute(f"CREATE POLICY sealer ON {table} {policy} TO {SEALER_ROLE} {check}")
+    op.execute(f"GRANT {privileges} ON {table} TO {SEALER_ROLE}")

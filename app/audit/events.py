@@ -200,3 +200,5 @@ class RecordedEvent:
     trace_id: str | None
     parent_event_id: UUID | None
     submitted_by: str
+    # The event's place in the tenant's sealed log, from 0 on; `None` until it is sealed.
+    sequence: int | None = None

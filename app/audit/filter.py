@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, func, literal_column
+from sqlalchemy import Text, func, literal_column, select, tuple_
 
 from app.errors import InvalidInput, Path
 from app.filters import (
@@ -29,7 +29,7 @@ from app.filters import (
     scoped,
 )
 from app.json_predicates import JsonPredicate
-from app.models import AuditEvent
+from app.models import AuditEvent, AuditLogLeaf
 from app.settings import Limits
 from app.validation import check_size, check_text
 
@@ -63,6 +63,7 @@ class AuditEventFilter:
     created_at: TimeFilter | None = None
     latency_ms: RangeFilter[int] | None = None
     cost_usd: RangeFilter[Decimal] | None = None
+    sequence: RangeFilter[int] | None = None
     metadata: Sequence[JsonPredicate] | None = None
     search: str | None = None
     and_: Sequence["AuditEventFilter"] | None = None
@@ -77,6 +78,8 @@ class AuditEventFilter:
             operators = getattr(self, name)
             if operators is not None:
                 operators.checked((*path, name), limits)
+        if self.sequence is not None:
+            self.sequence.checked((*path, "sequence"), limits)
         check_count((*path, "metadata"), self.metadata, limits)
         for position, predicate in enumerate(self.metadata or ()):
             predicate.checked((*path, "metadata", position), limits)
@@ -98,6 +101,9 @@ class AuditEventFilter:
             if operators is not None:
                 yield scoped(scope, name), None
                 yield from operators.operands(scoped(scope, name))
+        if self.sequence is not None:
+            yield scoped(scope, "sequence"), None
+            yield from self.sequence.operands(scoped(scope, "sequence"))
         for position, predicate in enumerate(self.metadata or ()):
             yield from predicate.operands(scoped(scope, f"metadata{position}"))
         if self.search is not None:
@@ -119,6 +125,8 @@ class AuditEventFilter:
             operators = getattr(self, name)
             if operators is not None:
                 found.extend(operators.conditions(column, scoped(scope, name)))
+        if self.sequence is not None:
+            found.append(_sealed(self.sequence, scoped(scope, "sequence")))
         for position, predicate in enumerate(self.metadata or ()):
             found.extend(predicate.conditions(AuditEvent.event_metadata, scoped(scope, f"metadata{position}")))
         if self.search is not None:
@@ -168,6 +176,13 @@ _EMPTY_MINUS = re.compile(r"-[^\w\"]*(?=-)")
 
 # Words as they are, in whatever language.
 _SIMPLE: Any = literal_column("'simple'::regconfig")
+
+
+def _sealed(places: RangeFilter[int], scope: str) -> Condition:
+    """Return the condition that an event is in the log, at one of these places."""
+    in_log = select(AuditLogLeaf.event_created_at, AuditLogLeaf.event_id)
+    in_log = in_log.where(*places.conditions(AuditLogLeaf.sequence, scope))
+    return tuple_(AuditEvent.created_at, AuditEvent.id).in_(in_log)
 
 
 def _conditions(branches: Sequence[AuditEventFilter], scope: str) -> list[Condition]:

@@ -43,7 +43,7 @@ def _value(events: CTE, member: JsonMember) -> ColumnElement[Any]:
     if member.attribute in {"action_type", "status"}:
         # The names of the closed sets are their stored values in capitals.
         return func.upper(column)
-    if member.attribute == "cost_usd":
+    if member.attribute in {"cost_usd", "sequence"}:
         return cast(column, Text())
     if member.attribute in {"created_at", "occurred_at"}:
         return func.to_char(func.timezone(_UTC, column), _RFC_3339)

@@ -6,7 +6,7 @@ or 25 hours; parts of a day begin at multiples since midnight by the wall clock;
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -118,10 +118,10 @@ def _begins(step: _Step, first_day: date, zone: ZoneInfo) -> Iterator[datetime]:
         month = 12 * first_day.year + first_day.month - 1
         # The year 1 is as good a beginning as any for what is longer than a year.
         month -= (month - 12) % step.months
-        while month // 12 <= datetime.max.year:
+        while month // 12 <= MAXYEAR:
             yield datetime(max(month // 12, 1), month % 12 + 1, 1, tzinfo=zone)
             month += step.months
-        yield datetime.max.replace(tzinfo=UTC)
+        yield datetime(MAXYEAR, 12, 31, tzinfo=UTC)
         return
     if step.days:
         day = first_day - timedelta(days=first_day.weekday()) if step.days == 7 else first_day

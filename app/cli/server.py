@@ -83,7 +83,9 @@ def dev(
             settings = Settings.from_environment().model_copy(
                 update={
                     "database": DatabaseSettings(
-                        database_url=postgres.runtime_url, owner_database_url=postgres.owner_url
+                        database_url=postgres.runtime_url,
+                        owner_database_url=postgres.owner_url,
+                        sealer_database_url=postgres.sealer_url,
                     ),
                     "server": ServerSettings(graphiql=True, log_format=LogFormat.CONSOLE, log_level="WARNING"),
                 }

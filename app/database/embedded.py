@@ -14,7 +14,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 OWNER_ROLE = "konstruct_owner"
 RUNTIME_ROLE = "konstruct_app"
+SEALER_ROLE = "konstruct_sealer"
 DATABASE = "konstruct"
 UNPRIVILEGED_USER = "konstruct_postgres"
 
@@ -52,6 +53,7 @@ class Secrets:
     superuser: str
     owner: str
     runtime: str
+    sealer: str
 
 
 class EmbeddedPostgres:
@@ -63,7 +65,7 @@ class EmbeddedPostgres:
         self._settings = settings
         self._bin, self._user = _binaries()
         self.port = 0
-        self._secrets = Secrets("", "", "")
+        self._secrets = Secrets("", "", "", "")
 
     @property
     def runtime_url(self) -> SecretStr:
@@ -74,6 +76,11 @@ class EmbeddedPostgres:
     def owner_url(self) -> SecretStr:
         """The URL of the role that migrates and owns the tables."""
         return self.url(OWNER_ROLE, self._secrets.owner)
+
+    @property
+    def sealer_url(self) -> SecretStr:
+        """The URL of the role that seals the log."""
+        return self.url(SEALER_ROLE, self._secrets.sealer)
 
     @property
     def superuser_url(self) -> SecretStr:
@@ -90,7 +97,7 @@ class EmbeddedPostgres:
         secrets_file = self._folder / "postgres-secrets.json"
         if not (self._data / "PG_VERSION").exists():
             self._initialise(secrets_file)
-        self._secrets = Secrets(**json.loads(secrets_file.read_text()))
+        self._secrets = _read_secrets(secrets_file)
         if self._run("pg_ctl", "status", "-D", str(self._data), check=False) != 0:
             self._start_server()
         self.port = int((self._data / "postmaster.pid").read_text().splitlines()[3])
@@ -106,10 +113,10 @@ class EmbeddedPostgres:
             existing = {row["rolname"] for row in await admin.fetch("SELECT rolname FROM pg_roles")}
             if OWNER_ROLE not in existing:
                 await admin.execute(f"CREATE ROLE {OWNER_ROLE} LOGIN NOSUPERUSER PASSWORD '{self._secrets.owner}'")
-            if RUNTIME_ROLE not in existing:
-                await admin.execute(
-                    f"CREATE ROLE {RUNTIME_ROLE} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD '{self._secrets.runtime}'"
-                )
+            for role, password in ((RUNTIME_ROLE, self._secrets.runtime), (SEALER_ROLE, self._secrets.sealer)):
+                if role not in existing:
+                    await admin.execute(f"CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS")
+                await admin.execute(f"ALTER ROLE {role} PASSWORD '{password}'")
             await self._ensure_database(admin, DATABASE)
         finally:
             await admin.close()
@@ -136,9 +143,7 @@ class EmbeddedPostgres:
     def _initialise(self, secrets_file: Path) -> None:
         if self._data.exists():
             shutil.rmtree(self._data)
-        made = Secrets(*(secrets.token_urlsafe(18) for _ in range(3)))
-        secrets_file.touch(mode=0o600)
-        secrets_file.write_text(json.dumps(asdict(made)))
+        made = _read_secrets(secrets_file)
         self._data.mkdir(mode=0o700)
         if self._user is not None:
             _allow_traversal(self._folder)
@@ -181,6 +186,16 @@ class EmbeddedPostgres:
                 output.seek(0)
                 raise EmbeddedPostgresError(f"{program} failed: {output.read().strip()}")
         return done.returncode
+
+
+def _read_secrets(file: Path) -> Secrets:
+    """Read the passwords; make those that are missing."""
+    known = json.loads(file.read_text()) if file.exists() else {}
+    made = Secrets(**{field.name: known.get(field.name) or secrets.token_urlsafe(18) for field in fields(Secrets)})
+    if asdict(made) != known:
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(asdict(made)))
+    return made
 
 
 def _binaries() -> tuple[Path, str | None]:

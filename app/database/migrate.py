@@ -30,11 +30,13 @@ def alembic_config(settings: Settings) -> Config:
 def configure_from_settings(config: Config, settings: Settings) -> None:
     """Hand the revisions what they take from the settings."""
     config.attributes["embedding_dimensions"] = settings.embeddings.index_dimensions
-    runtime_url = settings.database.database_url
-    if runtime_url is not None:
-        password = parse_database_url(runtime_url, "KONSTRUCT_DATABASE_URL").password
+    for name, url, variable in (
+        ("runtime", settings.database.database_url, "KONSTRUCT_DATABASE_URL"),
+        ("sealer", settings.database.sealer_database_url, "KONSTRUCT_SEALER_DATABASE_URL"),
+    ):
+        password = None if url is None else parse_database_url(url, variable).password
         if password:
-            config.attributes["runtime_password_verifier"] = scram_verifier(str(password))
+            config.attributes[f"{name}_password_verifier"] = scram_verifier(str(password))
 
 
 def head_revision() -> str:

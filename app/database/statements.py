@@ -59,7 +59,7 @@ _CACHED_TEXT = 2 * 1024 * 1024
 _ENTRY_TEXT = 1024
 
 
-def compile_statement(statement: Select[Any] | Update | Delete | Insert) -> Statement:
+def compile_statement(statement: Select[*tuple[Any, ...]] | Update | Delete | Insert) -> Statement:
     """Compile a query over the shared ORM, restricted to the tenant of the session that will run it.
 
     An INSERT names the tenant as the value `tenant_id`. Named values (`bindparam("name")`) are given at each run;

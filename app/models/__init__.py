@@ -2,6 +2,7 @@
 
 from app.models.api_key import ApiKey
 from app.models.audit_event import AuditEvent, AuditIdempotencyKey
+from app.models.audit_log import AuditLogCursor, AuditLogLeaf, AuditLogState
 from app.models.base import Base
 from app.models.kb import KBChunk, KnowledgeBaseDocument
 from app.models.tenant import Tenant
@@ -10,6 +11,9 @@ __all__ = [
     "ApiKey",
     "AuditEvent",
     "AuditIdempotencyKey",
+    "AuditLogCursor",
+    "AuditLogLeaf",
+    "AuditLogState",
     "Base",
     "KBChunk",
     "KnowledgeBaseDocument",

@@ -4,32 +4,20 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKeyConstraint, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Computed, ForeignKeyConstraint, Index, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
-from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from app.database.tenant_owned import TenantOwned
-from app.models.base import Base, Name
+from app.models.audit_log import AuditLogLeaf
+from app.models.base import Base, Name, Xid8
 from app.validation import JsonText
 
 _SEARCH_VECTOR = (
     "to_tsvector('simple'::regconfig, COALESCE(action_name, '') || ' ' || COALESCE(input_summary, '') || ' '"
     " || COALESCE(output_summary, '') || ' ' || COALESCE(error, ''))"
 )
-_COST_KEY = (
-    "CASE WHEN cost_usd IS NULL THEN -1 ELSE LEAST(cost_usd * 1000000000000, 9223372036854775807)::bigint END"
-)
-
-
-class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Return the type's name in DDL."""
-        return "xid8"
+_COST_KEY = "CASE WHEN cost_usd IS NULL THEN -1 ELSE LEAST(cost_usd * 1000000000000, 9223372036854775807)::bigint END"
 
 
 class AuditEvent(TenantOwned, Base):
@@ -107,6 +95,16 @@ class AuditEvent(TenantOwned, Base):
     content_salt: Mapped[bytes | None]
     # The inserting transaction, from which the log's sealer reads in a commit-safe order.
     xid: Mapped[int] = mapped_column(Xid8(), server_default=text("pg_current_xact_id()"))
+
+
+# Its place in the tenant's sealed log; NULL until it is sealed.
+AuditEvent.sequence = column_property(
+    select(AuditLogLeaf.sequence)
+    .where(AuditLogLeaf.tenant_id == AuditEvent.tenant_id, AuditLogLeaf.event_id == AuditEvent.id)
+    .correlate_except(AuditLogLeaf)
+    .scalar_subquery(),
+    deferred=True,
+)
 
 
 class AuditIdempotencyKey(TenantOwned, Base):

@@ -8,12 +8,23 @@ from uuid import UUID
 from sqlalchemy import DateTime, Integer, MetaData, Numeric, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.types import UserDefinedType
 
 from app.validation import JsonText
 
 # Compared byte by byte: equality and prefix ranges can use an index under row level security, whatever the
 # database's collation.
 Name = Annotated[str, mapped_column(Text(collation="C"))]
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "xid8"
 
 
 class Base(DeclarativeBase):

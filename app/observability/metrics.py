@@ -1,5 +1,6 @@
 """Prometheus metrics. Units are in the names; no label carries a tenant."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -63,6 +64,13 @@ class Metrics:
         in_use.set_function(pool.checkedout)
         size = Gauge("konstruct_database_pool_size", "Database connections at most.", registry=self.registry)
         size.set_function(pool.size)
+
+    def watch_followers(self, number: Callable[[], float]) -> None:
+        """Expose how many subscriptions follow the trail."""
+        followers = Gauge(
+            "konstruct_subscriptions_active", "Subscriptions that follow the audit trail.", registry=self.registry
+        )
+        followers.set_function(number)
 
     def render(self) -> bytes:
         """Return the text that Prometheus scrapes."""

@@ -20,6 +20,7 @@ from graphql_schema.audit.enums import (
     OrderField,
 )
 from graphql_schema.filters import (
+    BigIntFilterInput,
     DateTimeFilterInput,
     DecimalFilterInput,
     IdFilterInput,
@@ -235,6 +236,9 @@ class AuditEventFilterInput:
     cost_usd: DecimalFilterInput | None = strawberry.field(
         default=None, description="What the action cost, in US dollars."
     )
+    sequence: BigIntFilterInput | None = strawberry.field(
+        default=None, description="The place in the sealed log; events that are not sealed yet have none."
+    )
     metadata: list[JsonPredicateInput] | None = strawberry.field(
         default=None, description="Conditions on what lies inside the metadata; all must hold."
     )
@@ -270,6 +274,7 @@ class AuditEventFilterInput:
             created_at=converted(self.created_at),
             latency_ms=converted(self.latency_ms),
             cost_usd=converted(self.cost_usd),
+            sequence=converted(self.sequence),
             metadata=None if self.metadata is None else [predicate.to_filter() for predicate in self.metadata],
             search=self.search,
             and_=None if self.and_ is None else [branch.to_filter() for branch in self.and_],

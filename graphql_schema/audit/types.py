@@ -21,7 +21,7 @@ from graphql_schema.lookahead import Selection, names_below, snake_case
 from graphql_schema.pagination import NO_PAGE_INFO, BoundedCount, Node, PageInfo, page_info
 from graphql_schema.plans import plain_parts
 from graphql_schema.rows import Row, RowFormat, RowObject, Rows, WrittenList
-from graphql_schema.scalars import Json, format_decimal, json_date_time, json_fragment
+from graphql_schema.scalars import BigInt, Json, format_decimal, json_date_time, json_fragment
 
 
 @strawberry.type(description="What an agent did, as it was acknowledged. An event is never changed or removed.")
@@ -52,6 +52,12 @@ class AuditEvent(Node):
     )
     occurred_at: datetime | None = strawberry.field(description="When the action happened, by the client's account.")
     submitted_by: str = strawberry.field(description="The name of the credential that wrote the event.")
+    sequence: BigInt | None = strawberry.field(
+        description=(
+            "The event's place in your tenant's sealed log, counted from 0 in the order of commits; null until it is"
+            " sealed, which takes about a second. Pass it as `afterSequence` to go on from here."
+        )
+    )
     parent_event_id: strawberry.Private[UUID | None]
 
     @strawberry.field(
@@ -92,6 +98,7 @@ class AuditEvent(Node):
             created_at=event.created_at,
             occurred_at=event.occurred_at,
             submitted_by=event.submitted_by,
+            sequence=None if event.sequence is None else BigInt(event.sequence),
             parent_event_id=event.parent_event_id,
         )
 
@@ -123,6 +130,7 @@ class AuditEventRow(RowObject, AuditEvent):
             "cost_usd": format_decimal,
             "created_at": json_date_time,
             "occurred_at": json_date_time,
+            "sequence": str,
         },
     )
 

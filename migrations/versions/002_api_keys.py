@@ -5,7 +5,8 @@ An old server does not know the table and is not affected.
 
 from alembic import op
 
-from migrations.tenant_policies import RUNTIME_ROLE, isolate_tenants
+from migrations.roles import RUNTIME_ROLE
+from migrations.tenant_policies import isolate_tenants
 
 revision = "002"
 down_revision = "001"

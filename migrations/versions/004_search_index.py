@@ -13,7 +13,7 @@ events and locks the table meanwhile.
 
 from alembic import op
 
-from migrations.tenant_policies import RUNTIME_ROLE
+from migrations.roles import RUNTIME_ROLE
 
 revision = "004"
 down_revision = "003"

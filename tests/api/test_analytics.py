@@ -162,8 +162,9 @@ async def test_facets_count_every_dimension_in_its_own_order(trail: Trail) -> No
     found = await trail.client.data(FACETS, {"dimensions": list(FIELDS), "limit": 500})
     assert [facet["dimension"] for facet in found["auditFacets"]] == list(FIELDS)
     for facet in found["auditFacets"]:
-        counted = Counter((row[FIELDS[facet["dimension"]]],) for row in trail.rows)
-        expected = [{"value": key[0], "count": str(counted[key])} for key in _in_order(dict(counted), int)]
+        counted: Counter[tuple[str | None, ...]] = Counter((row[FIELDS[facet["dimension"]]],) for row in trail.rows)
+        groups: dict[tuple[str | None, ...], Any] = dict(counted)
+        expected = [{"value": key[0], "count": str(counted[key])} for key in _in_order(groups, int)]
         assert facet["values"] == expected
     cut = await trail.client.data(FACETS, {"dimensions": ["USER_ID", "STATUS"], "limit": 2})
     whole = {facet["dimension"]: facet["values"] for facet in found["auditFacets"]}
@@ -172,7 +173,7 @@ async def test_facets_count_every_dimension_in_its_own_order(trail: Trail) -> No
 
 async def test_facets_of_a_filter_that_matches_nothing_are_empty(trail: Trail) -> None:
     """Each dimension is there, without a value."""
-    nothing = {"actionName": {"in": []}}
+    nothing: dict[str, Any] = {"actionName": {"in": []}}
     found = await trail.client.data(FACETS, {"dimensions": ["STATUS"], "filter": nothing})
     assert found["auditFacets"] == [{"dimension": "STATUS", "values": []}]
     assert (await trail.client.data(FACETS, {"dimensions": []}))["auditFacets"] == []

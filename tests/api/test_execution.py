@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.audit import AuditLogger, Escalation, EscalationTarget, EventStatus, LlmCall, ToolCall
+from app.audit.live import LiveTrail
 from app.audit.writer import EventWriter
 from app.auth.api_keys import ApiKeyAuthenticator
 from app.auth.backend import Authenticator
@@ -183,6 +184,7 @@ def filled(settings: Settings) -> Iterator[Filled]:
             database=database,
             writer=EventWriter(database, queued_events=1000, events_per_transaction=1000),
             authenticator=Authenticator(ApiKeyAuthenticator(database.engine, cache_seconds=1)),
+            live=LiveTrail(database, database.engine.url),
             embeddings=embeddings,
             ingester=ingester,
             metrics=Metrics(),

@@ -1,0 +1,208 @@
+"""The live trail: events in the order of the sealed log, first what there is, then what comes.
+
+A follower knows nothing but its place in the log, so that it can be away for any time and go on where it was: nothing
+is skipped, nothing comes twice, and what waits for a slow reader waits in the database. The sealer says that there is
+something new, without saying what; one connection a process listens to it. Followers of one tenant with the same filter
+are at the same place most of the time, and share what is read for them.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from cachetools import cached
+from sqlalchemy import URL, BigInteger, ColumnElement, bindparam, literal_column, select
+
+from app.audit.events import RecordedEvent
+from app.audit.filter import AuditEventFilter
+from app.audit.query import READABLE_COLUMNS
+from app.database.database import Database
+from app.database.direct import connect_directly
+from app.database.statements import Statement, compile_statement, statement_cache
+from app.database.tenant_owned import TenantId
+from app.errors import InvalidInput, Unavailable
+from app.models import AuditEvent, AuditLogCursor, AuditLogLeaf, AuditLogState
+from app.observability.logging import get_logger
+from app.settings import Limits
+
+# What the sealer notifies of.
+CHANNEL = "konstruct_sealed"
+
+# Read at once: so many events, found among so many places of the log.
+_BATCH = 200
+_STRETCH = 10_000
+# How long a follower hears nothing before it looks by itself, and is told that nothing came.
+_PATIENCE_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+# A sealer at rest says every ten seconds that it is there.
+_SEALER_SILENCE_SECONDS = 60
+_NO_SEALER = (
+    "nothing seals the log, so that no event would ever come: set KONSTRUCT_SEALER_DATABASE_URL for the server, or run"
+    " `konstruct seal`"
+)
+
+_STATEMENTS = statement_cache()
+_SIZE = compile_statement(select(AuditLogState.size))
+_NOW: ColumnElement[datetime] = literal_column("clock_timestamp()")
+_SEALER_AT_WORK = compile_statement(select(AuditLogCursor.worked_at, _NOW.label("now")))
+
+log = get_logger("konstruct.live")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The matching events up to and including a place of the log."""
+
+    events: Sequence[RecordedEvent]
+    place: int
+
+
+class LiveTrail:
+    """Follows the logs of all tenants for one process. `start` it, and `close` it before the database."""
+
+    def __init__(self, database: Database, url: URL) -> None:
+        self._database = database
+        self._url = url
+        self._listening: asyncio.Task[None] | None = None
+        self._news: asyncio.Future[None] | None = None
+        self._shared: dict[object, asyncio.Task[_Stretch]] = {}
+        self.followers = 0
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._listening = asyncio.get_running_loop().create_task(self._listen(), name="live trail")
+
+    async def close(self) -> None:
+        """Listen no longer; followers find out by themselves."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def follow(
+        self, tenant_id: TenantId, where: AuditEventFilter, after: int | None, limits: Limits
+    ) -> AsyncGenerator[RecordedEvent | None, None]:
+        """Yield the matching events after a place of the log, in its order, for ever; `None` when nothing has come.
+
+        Without a place it begins with what is sealed from now on. Raises `InvalidInput` for an impossible filter or
+        place, and `Unavailable` when nothing seals the log or the database can't be reached.
+        """
+        where.checked(limits)
+        if after is not None and after < -1:
+            raise InvalidInput(("after_sequence",), "must be -1 or more; -1 begins with the first event")
+        size = await self._size(tenant_id, check_sealer=True)
+        place = size - 1 if after is None else after
+        if place >= size:
+            raise InvalidInput(("after_sequence",), f"lies beyond the log, which ends with {size - 1}")
+        self.followers += 1
+        try:
+            while True:
+                news = self._next_news()
+                stretch = await self._read_together(tenant_id, where, place)
+                while stretch.place > place:
+                    place = stretch.place
+                    for event in stretch.events:
+                        yield event
+                    stretch = await self._read(tenant_id, where, place)
+                try:
+                    await asyncio.wait_for(asyncio.shield(news), _PATIENCE_SECONDS)
+                except TimeoutError:
+                    self._announce()
+                    yield None
+        finally:
+            self.followers -= 1
+
+    async def _read_together(self, tenant_id: TenantId, where: AuditEventFilter, place: int) -> _Stretch:
+        """Read once for all followers who ask the same of the same news."""
+        key = (tenant_id, where, place)
+        reading = self._shared.get(key)
+        if reading is None:
+            reading = asyncio.get_running_loop().create_task(self._read(tenant_id, where, place))
+            reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._shared[key] = reading
+        # One follower that goes away takes nothing from the others.
+        return await asyncio.shield(reading)
+
+    async def _read(self, tenant_id: TenantId, where: AuditEventFilter, place: int) -> _Stretch:
+        values = dict(where.operands())
+        async with self._database.tenant_session(tenant_id) as session:
+            last = await session.fetch(_SIZE, {})
+            end = min(last[0][0] - 1 if last else -1, place + _STRETCH)
+            if end <= place:
+                return _Stretch((), place)
+            statement = _statement(tuple(values), where)
+            rows = await session.fetch(statement, {**values, "place": place, "end": end})
+        events = [RecordedEvent(**row) for row in rows]
+        return _Stretch(events, end if len(rows) < _BATCH else rows[-1]["sequence"])
+
+    async def _size(self, tenant_id: TenantId, *, check_sealer: bool) -> int:
+        async with self._database.tenant_session(tenant_id) as session:
+            if check_sealer:
+                seen = await session.fetch(_SEALER_AT_WORK, {})
+                if not seen or _seconds(seen[0]["worked_at"], seen[0]["now"]) > _SEALER_SILENCE_SECONDS:
+                    raise Unavailable(_NO_SEALER)
+            rows = await session.fetch(_SIZE, {})
+        return rows[0][0] if rows else 0
+
+    def _next_news(self) -> asyncio.Future[None]:
+        if self._news is None or self._news.done():
+            self._news = asyncio.get_running_loop().create_future()
+        return self._news
+
+    def _announce(self, *_: Any) -> None:
+        """Wake all followers, and let them read anew."""
+        self._shared = {}
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await connect_directly(self._url, "konstruct live trail")
+                try:
+                    await self._wait_for_end(connection)
+                finally:
+                    with suppress(Exception):
+                        await connection.close(timeout=1)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("live_trail_interrupted", reason=str(error).partition("\n")[0])
+            # Followers look by themselves meanwhile.
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _wait_for_end(self, connection: asyncpg.Connection) -> None:
+        ended = asyncio.get_running_loop().create_future()
+
+        def end(_connection: object) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        connection.add_termination_listener(end)
+        await connection.add_listener(CHANNEL, self._announce)
+        self._announce()
+        await ended
+
+
+def _seconds(earlier: datetime, later: datetime) -> float:
+    return (later - earlier).total_seconds()
+
+
+@cached(_STATEMENTS, key=lambda shape, _where: shape)
+def _statement(_shape: tuple[str, ...], where: AuditEventFilter) -> Statement:
+    columns = [getattr(AuditEvent, name).label(name) for name in READABLE_COLUMNS if name != "sequence"]
+    place, end = (bindparam(name, type_=BigInteger()) for name in ("place", "end"))
+    query = (
+        select(*columns, AuditLogLeaf.sequence)
+        .join(
+            AuditLogLeaf,
+            (AuditLogLeaf.tenant_id == AuditEvent.tenant_id)
+            & (AuditLogLeaf.event_created_at == AuditEvent.created_at)
+            & (AuditLogLeaf.event_id == AuditEvent.id),
+        )
+        .where(AuditLogLeaf.sequence > place, AuditLogLeaf.sequence <= end, where.condition())
+        .order_by(AuditLogLeaf.sequence)
+        .limit(literal_column(str(_BATCH)))
+    )
+    return compile_statement(query)
