@@ -52,7 +52,7 @@ async def _prepare(server: EmbeddedPostgres) -> None:
 @pytest.fixture(scope="session")
 async def settings(postgres: EmbeddedPostgres) -> Settings:
     """Settings for the run's migrated database."""
-    return await fresh_database(postgres)
+    return await fresh_database(postgres, sealed=True)
 
 
 @pytest.fixture

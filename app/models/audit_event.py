@@ -60,6 +60,7 @@ class AuditEvent(TenantOwned, Base):
             postgresql_using="gin",
             postgresql_ops={"metadata": "jsonb_path_ops"},
         ),
+        Index("audit_events_xid_idx", "xid", "id"),
         Index("audit_events_latency_idx", "tenant_id", "latency_key", "id"),
         Index("audit_events_cost_idx", "tenant_id", "cost_key", "id"),
         {"postgresql_partition_by": "RANGE (created_at)"},

@@ -14,7 +14,16 @@ from app.database.embedded import EmbeddedPostgres
 from app.settings import LOCAL_DIMENSIONS, Settings
 
 # The tables with tenant rows that the runtime role may read; a catalogue test keeps this list complete.
-READABLE_TABLES = ("audit_events", "audit_idempotency_keys", "kb_chunks", "kb_documents")
+READABLE_TABLES = (
+    "audit_events",
+    "audit_idempotency_keys",
+    "audit_log_leaves",
+    "audit_log_states",
+    "kb_chunks",
+    "kb_documents",
+)
+# Those that it may also write; the sealer writes the others.
+WRITABLE_TABLES = ("audit_events", "audit_idempotency_keys", "kb_chunks", "kb_documents")
 
 INSUFFICIENT_PRIVILEGE = "42501"
 

@@ -409,13 +409,16 @@ async def test_runtime_role_has_exactly_these_privileges(trail: Trail) -> None:
         rows = await superuser.fetch(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = 'audit_events'::regclass AND attnum > 0"
         )
-    insertable = {row["attname"] for row in rows} - {"created_at", "xid", "search_vector"}
+    insertable = {row["attname"] for row in rows} - {"created_at", "xid", "search_vector", "latency_key", "cost_key"}
     expected = {
         ("schema public", "USAGE"),
         ("alembic_version", "SELECT"),
         ("tenants", "SELECT"),
         ("audit_events", "SELECT"),
         *((f"audit_events.{column}", "INSERT") for column in insertable),
+        ("audit_log_leaves", "SELECT"),
+        ("audit_log_states", "SELECT"),
+        ("audit_log_cursor.worked_at", "SELECT"),
         ("audit_idempotency_keys", "SELECT"),
         *((f"audit_idempotency_keys.{column}", "INSERT") for column in ("tenant_id", "key", "event_id", "body_hash")),
         *((t, p) for t in ("kb_documents", "kb_chunks") for p in ("SELECT", "INSERT", "UPDATE", "DELETE")),

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from app.database.database import Database
-from app.database.embedded import RUNTIME_ROLE, EmbeddedPostgres
+from app.database.embedded import RUNTIME_ROLE, SEALER_ROLE, EmbeddedPostgres
 from app.database.migrate import MIGRATION_LOCK, alembic_config, head_revision, migrate_to_head
 from app.database.owner import owner_transaction
 from app.database.partitions import create_partitions
@@ -136,10 +136,10 @@ async def test_each_revision_downgrades_to_the_one_before(empty: Settings) -> No
     """Stepping down a revision gives exactly the schema that stepping up to it gave."""
     owner = empty.database.owner_database_url
     seen = []
-    for revision in ("001", "002", "003", "004"):
+    for revision in ("001", "002", "003", "004", "005", "006"):
         await run_alembic(empty, "upgrade", revision)
         seen.append(await catalogue(owner))
-    assert head_revision() == "004"
+    assert head_revision() == "006"
     for expected in reversed(seen[:-1]):
         await run_alembic(empty, "downgrade", "-1")
         assert await catalogue(owner) == expected
@@ -328,7 +328,7 @@ class BareCluster:
     def __init__(self, server: EmbeddedPostgres) -> None:
         self.server = server
         self.databases: list[str] = []
-        self.roles: list[str] = [RUNTIME_ROLE]
+        self.roles: list[str] = [RUNTIME_ROLE, SEALER_ROLE]
 
     async def as_superuser(self, statement: str) -> None:
         """Run a statement outside of any database of a test."""
@@ -408,6 +408,7 @@ async def test_plain_owner_uses_the_role_that_is_there(cluster: BareCluster) -> 
     """On a managed database the owner has no CREATEROLE: with the role made beforehand it migrates."""
     await cluster.make_owner("plain_owner")
     await cluster.make_runtime_role()
+    await cluster.as_superuser(f"CREATE ROLE {SEALER_ROLE} LOGIN")
     settings = await cluster.make_database("managed", "plain_owner")
     await migrate_to_head(settings)
     assert await is_usable(settings)

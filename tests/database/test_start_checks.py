@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
-from app.database.migrate import alembic_config
+from app.database.migrate import alembic_config, head_revision
 from app.database.owner import owner_transaction
 from app.database.readiness import Problem, UnsafeDatabase, check_before_start, find_problems
 from app.settings import LOCAL_DIMENSIONS, Settings
@@ -21,6 +21,8 @@ from tests.database.rows import database_name, superuser_url
 from tests.support.database import connect, fresh_database, new_tenant, server_environment
 
 MakeRole = Callable[[str], Awaitable[SecretStr]]
+
+HEAD = head_revision()
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ async def test_a_mutable_trail_is_refused(migrated: Settings, privilege: str, gr
 async def test_an_empty_database_is_refused(postgres: EmbeddedPostgres) -> None:
     """Without migrations the reason says how to run them."""
     settings = await fresh_database(postgres, migrated=False)
-    expected = "the database is at revision none, this server needs 004; run `konstruct migrate`"
+    expected = f"the database is at revision none, this server needs {HEAD}; run `konstruct migrate`"
     assert await reason_to_refuse(settings) == expected
 
 
@@ -163,7 +165,7 @@ async def test_an_older_schema_is_refused(postgres: EmbeddedPostgres) -> None:
 
     async with owner_transaction(settings.database) as connection:
         await connection.run_sync(upgrade)
-    expected = "the database is at revision 002, this server needs 004; run `konstruct migrate`"
+    expected = f"the database is at revision 002, this server needs {HEAD}; run `konstruct migrate`"
     assert await reason_to_refuse(settings) == expected
 
 
@@ -172,7 +174,7 @@ async def test_a_newer_schema_is_refused(postgres: EmbeddedPostgres) -> None:
     settings = await fresh_database(postgres)
     async with connect(settings.database.owner_database_url) as owner:
         await owner.execute("UPDATE alembic_version SET version_num = '999'")
-    expected = "the database is at revision 999, this server needs 004; upgrade this server"
+    expected = f"the database is at revision 999, this server needs {HEAD}; upgrade this server"
     assert await reason_to_refuse(settings) == expected
 
 
