@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from app.audit.filter import AuditEventFilter
 from app.audit.live import LiveTrail
 from app.audit.writer import EventWriter
 from app.auth.api_keys import ApiKeyAuthenticator
@@ -27,6 +28,8 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from app.web.health import health_routes
 from app.web.middleware import RequestMiddleware, Shortcut
+from graphql_schema.audit.export import ExportEndpoint
+from graphql_schema.audit.filter_json import FilterReader
 from graphql_schema.context import Services
 from graphql_schema.endpoint import GraphQLEndpoint
 from graphql_schema.graphiql import graphiql_page
@@ -57,8 +60,9 @@ def create_app(settings: Settings) -> Starlette:
         metrics=metrics,
         limits=settings.limits,
     )
+    schema = create_schema(introspection=server.graphiql)
     endpoint = GraphQLEndpoint(
-        create_schema(introspection=server.graphiql),
+        schema,
         services,
         allow_anonymous=server.graphiql,
         allowed_origins=server.cors_origins,
@@ -87,6 +91,11 @@ def create_app(settings: Settings) -> Starlette:
     routes: list[BaseRoute] = [
         Route("/graphql", endpoint),
         WebSocketRoute("/graphql", endpoint),
+        Route(
+            "/export/audit-events",
+            ExportEndpoint(services, FilterReader(schema.graphql_schema)).answer,
+            methods=["GET"],
+        ),
         *health_routes(database, metrics, embeddings.dimensions),
     ]
     if server.graphiql:
@@ -117,6 +126,11 @@ def _spare_the_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def read_event_filter(text: str) -> AuditEventFilter:
+    """Read the API's filter from JSON, as the command line takes it; raise `InvalidInput`."""
+    return FilterReader(create_schema(introspection=True).graphql_schema).read(text)
 
 
 def app_from_environment() -> Starlette:

@@ -47,7 +47,7 @@ from graphql_schema.schema import KonstructSchema
 # As a WebSocket's client has; see graphql_schema/audit/subscriptions.py.
 _SLOW_CLIENT_SECONDS = 30
 
-_STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
+STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def _result(result: ExecutionResult, context: Context, media_type: str) -> Answe
 
 
 def _failure(error: ServiceError, record: RequestRecord, media_type: str) -> Answer:
-    status = _STATUS_OF_CODE.get(error.code, 400)
+    status = STATUS_OF_CODE.get(error.code, 400)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return _json({"errors": [request_error(error.code, error.message, record)]}, status, media_type, headers)
 

@@ -65,6 +65,11 @@ def _direct(field: StrawberryField, inputs: "_Inputs") -> Callable[..., Any]:
     return resolve
 
 
+def input_converter(schema: GraphQLSchema, input_type: type) -> Callable[[Any], Any]:
+    """Return the conversion of coerced values into an input object of Strawberry's."""
+    return _Inputs(schema).of_input(input_type)
+
+
 class _Inputs:
     """Conversions from what graphql-core has coerced to what resolvers take."""
 
@@ -87,11 +92,12 @@ class _Inputs:
         if isinstance(strawberry_type, LazyType):
             return self._of_type(strawberry_type.resolve_type())
         if get_object_definition(strawberry_type) is not None:
-            return self._of_input(strawberry_type)
+            return self.of_input(strawberry_type)
         # Scalars and enums are converted by graphql-core already.
         return _as_it_is
 
-    def _of_input(self, input_type: type) -> Convert:
+    def of_input(self, input_type: type) -> Convert:
+        """Return the conversion into an input object."""
         if input_type in self._known:
             return self._known[input_type]
         fields: dict[str, tuple[str, Convert]] = {}

@@ -15,17 +15,18 @@ from typing import Any
 
 import asyncpg
 from cachetools import cached
-from sqlalchemy import URL, BigInteger, ColumnElement, bindparam, literal_column, select
+from sqlalchemy import URL, ColumnElement, literal_column, select
 
 from app.audit.events import RecordedEvent
 from app.audit.filter import AuditEventFilter
+from app.audit.log_order import in_log_order, log_size
 from app.audit.query import READABLE_COLUMNS
 from app.database.database import Database
 from app.database.direct import connect_directly
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.database.tenant_owned import TenantId
 from app.errors import InvalidInput, Unavailable
-from app.models import AuditEvent, AuditLogCursor, AuditLogLeaf, AuditLogState
+from app.models import AuditLogCursor
 from app.observability.logging import get_logger
 from app.settings import Limits
 
@@ -46,7 +47,6 @@ _NO_SEALER = (
 )
 
 _STATEMENTS = statement_cache()
-_SIZE = compile_statement(select(AuditLogState.size))
 _NOW: ColumnElement[datetime] = literal_column("clock_timestamp()")
 _SEALER_AT_WORK = compile_statement(select(AuditLogCursor.worked_at, _NOW.label("now")))
 
@@ -129,8 +129,7 @@ class LiveTrail:
     async def _read(self, tenant_id: TenantId, where: AuditEventFilter, place: int) -> _Stretch:
         values = dict(where.operands())
         async with self._database.tenant_session(tenant_id) as session:
-            last = await session.fetch(_SIZE, {})
-            end = min(last[0][0] - 1 if last else -1, place + _STRETCH)
+            end = min(await log_size(session) - 1, place + _STRETCH)
             if end <= place:
                 return _Stretch((), place)
             statement = _statement(tuple(values), where)
@@ -144,8 +143,7 @@ class LiveTrail:
                 seen = await session.fetch(_SEALER_AT_WORK, {})
                 if not seen or _seconds(seen[0]["worked_at"], seen[0]["now"]) > _SEALER_SILENCE_SECONDS:
                     raise Unavailable(_NO_SEALER)
-            rows = await session.fetch(_SIZE, {})
-        return rows[0][0] if rows else 0
+            return await log_size(session)
 
     def _next_news(self) -> asyncio.Future[None]:
         if self._news is None or self._news.done():
@@ -191,18 +189,4 @@ def _seconds(earlier: datetime, later: datetime) -> float:
 
 @cached(_STATEMENTS, key=lambda shape, _where: shape)
 def _statement(_shape: tuple[str, ...], where: AuditEventFilter) -> Statement:
-    columns = [getattr(AuditEvent, name).label(name) for name in READABLE_COLUMNS if name != "sequence"]
-    place, end = (bindparam(name, type_=BigInteger()) for name in ("place", "end"))
-    query = (
-        select(*columns, AuditLogLeaf.sequence)
-        .join(
-            AuditLogLeaf,
-            (AuditLogLeaf.tenant_id == AuditEvent.tenant_id)
-            & (AuditLogLeaf.event_created_at == AuditEvent.created_at)
-            & (AuditLogLeaf.event_id == AuditEvent.id),
-        )
-        .where(AuditLogLeaf.sequence > place, AuditLogLeaf.sequence <= end, where.condition())
-        .order_by(AuditLogLeaf.sequence)
-        .limit(literal_column(str(_BATCH)))
-    )
-    return compile_statement(query)
+    return compile_statement(in_log_order(READABLE_COLUMNS, where, _BATCH))

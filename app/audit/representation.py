@@ -32,8 +32,13 @@ def can_be_written(members: Sequence[JsonMember]) -> bool:
 
 def json_array(events: CTE, members: Sequence[JsonMember]) -> ColumnElement[Any]:
     """Return the JSON array of all rows of a query, in its order; NULL when there are none."""
-    written = select(*(_value(events, member).label(member.key) for member in members)).select_from(events)
+    written = select(*json_columns(events, members)).select_from(events)
     return select(func.json_agg(literal_column("event"))).select_from(written.subquery("event")).scalar_subquery()
+
+
+def json_columns(events: CTE, members: Sequence[JsonMember]) -> list[ColumnElement[Any]]:
+    """Return the members of each row as columns, which PostgreSQL writes as the API does."""
+    return [_value(events, member).label(member.key) for member in members]
 
 
 def _value(events: CTE, member: JsonMember) -> ColumnElement[Any]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.cli import bench, database, server, tenants
+from app.cli import bench, database, export, seal, server, tenants
 from app.database.embedded import EmbeddedPostgresError
 from app.database.readiness import UnsafeDatabase
 from app.errors import ServiceError
@@ -23,6 +23,8 @@ app.command()(server.dev)
 app.command()(server.serve)
 app.command()(database.migrate)
 app.command()(database.maintain)
+app.command()(export.export)
+app.command()(seal.seal)
 app.command()(bench.bench_data)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")

@@ -3,18 +3,17 @@
 import asyncio
 import fcntl
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 import uvicorn
 
 from app.cli.output import console, print_json
+from app.cli.signals import end_well_on_signals
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate_to_head
@@ -34,7 +33,7 @@ def serve(
 
     Settings come from the environment (KONSTRUCT_DATABASE_URL at least); the README lists them.
     """
-    _end_well_on_signals()
+    end_well_on_signals()
     settings = Settings.from_environment()
     configure_logging(settings.server.log_format, settings.server.log_level)
     asyncio.run(_check(settings))
@@ -73,7 +72,7 @@ def dev(
 
     The data stays in the data folder; run the command again to go on with it.
     """
-    _end_well_on_signals()
+    end_well_on_signals()
     folder = data_dir.resolve()
     with _listening(port) as listener, _only_one(folder):
         postgres = EmbeddedPostgres(folder)
@@ -168,19 +167,6 @@ Stop it with Ctrl+C; the data stays.
 """,
         flush=True,
     )
-
-
-def _end_well_on_signals() -> None:
-    """Let SIGTERM and Ctrl+C end the process with exit code 0, once what is under way is done.
-
-    The server drains first and then hands the signal back to the handler that it found.
-    """
-
-    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from app.observability.request import RequestRecord, start_record
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # Everything else is one label value, so that a scanner can't make the metrics grow.
-_KNOWN_ROUTES = frozenset({"/graphql", "/graphiql", "/healthz", "/readyz", "/metrics"})
+_KNOWN_ROUTES = frozenset({"/graphql", "/graphiql", "/export/audit-events", "/healthz", "/readyz", "/metrics"})
 
 # Probes every few seconds would drown the requests.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
