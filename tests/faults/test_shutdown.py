@@ -16,6 +16,7 @@ import websockets
 
 from app.settings import Settings
 from tests.support.database import TestTenant, connect, stored_events, wait_until
+from tests.support.follower import following
 from tests.support.server import GraphQLClient, LiveServer, live_server
 
 LOG = """
@@ -136,6 +137,36 @@ async def test_idle_connections_do_not_keep_the_process_alive(
             took = time.perf_counter() - started
     assert set(closed) <= {1001, 1012}
     assert took < 5
+    assert code == 0
+
+
+async def test_idle_subscriptions_do_not_keep_the_process_alive(
+    settings: Settings, tenant_a: TestTenant, tmp_path: Path
+) -> None:
+    """Followers to whom nothing comes are closed as going away, on either transport (C68)."""
+    query = {"query": "subscription { auditEventLogged { id } }"}
+    headers = {"authorization": f"Bearer {tenant_a.api_key}", "accept": "text/event-stream"}
+    with live_server(settings, tmp_path) as server:
+        # The sealer says that it is there within a moment of its start.
+        async with contextlib.AsyncExitStack() as stack:
+            followers = [await stack.enter_async_context(following(server, tenant_a.api_key)) for _ in range(3)]
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=20))
+            stream = await stack.enter_async_context(
+                http.stream("POST", server.graphql_url, json=query, headers=headers)
+            )
+            assert all([await follower.is_quiet(0.5) for follower in followers])
+            started = time.perf_counter()
+            server.process.send_signal(signal.SIGTERM)
+            for follower in followers:
+                with pytest.raises(websockets.ConnectionClosed):
+                    await follower.message(10)
+                assert follower.socket.close_code in {1001, 1012}
+            with contextlib.suppress(httpx.RemoteProtocolError):
+                async for _ in stream.aiter_bytes():
+                    pass
+            code = await exit_code(server, 15)
+            took = time.perf_counter() - started
+    assert took < 8
     assert code == 0
 
 
