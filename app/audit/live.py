@@ -39,6 +39,7 @@ _STRETCH = 10_000
 # How long a follower hears nothing before it looks by itself, and is told that nothing came.
 _PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
+_STEP_SECONDS = 0.2
 # A sealer at rest says every ten seconds that it is there.
 _SEALER_SILENCE_SECONDS = 60
 _NO_SEALER = (
@@ -93,7 +94,7 @@ class LiveTrail:
         where.checked(limits)
         if after is not None and after < -1:
             raise InvalidInput(("after_sequence",), "must be -1 or more; -1 begins with the first event")
-        size = await self._size(tenant_id, check_sealer=True)
+        size = await self._size_of_sealed(tenant_id)
         place = size - 1 if after is None else after
         if place >= size:
             raise InvalidInput(("after_sequence",), f"lies beyond the log, which ends with {size - 1}")
@@ -137,13 +138,18 @@ class LiveTrail:
         events = [RecordedEvent(**row) for row in rows]
         return _Stretch(events, end if len(rows) < _BATCH else rows[-1]["sequence"])
 
-    async def _size(self, tenant_id: TenantId, *, check_sealer: bool) -> int:
-        async with self._database.tenant_session(tenant_id) as session:
-            if check_sealer:
+    async def _size_of_sealed(self, tenant_id: TenantId) -> int:
+        """Return the size of the tenant's log; raise `Unavailable` when nobody seals it."""
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        while True:
+            async with self._database.tenant_session(tenant_id) as session:
                 seen = await session.fetch(_SEALER_AT_WORK, {})
-                if not seen or _seconds(seen[0]["worked_at"], seen[0]["now"]) > _SEALER_SILENCE_SECONDS:
-                    raise Unavailable(_NO_SEALER)
-            return await log_size(session)
+                if seen and _seconds(seen[0]["worked_at"], seen[0]["now"]) <= _SEALER_SILENCE_SECONDS:
+                    return await log_size(session)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise Unavailable(_NO_SEALER)
+            # It may have been started at this moment, with the server.
+            await asyncio.sleep(_STEP_SECONDS)
 
     def _next_news(self) -> asyncio.Future[None]:
         if self._news is None or self._news.done():

@@ -213,10 +213,21 @@ class Sealer:
         return total
 
     async def _follow(self, connection: asyncpg.Connection) -> None:
+        loop = asyncio.get_running_loop()
+        seen, looked_at = None, 0.0
         while True:
+            # While no transaction begins or ends there is nothing to do, which costs one look to know.
+            snapshot = await connection.fetchval("SELECT pg_current_snapshot()::text")
+            if snapshot == seen and loop.time() - looked_at < _HEARTBEAT.total_seconds():
+                await asyncio.sleep(_STEP_SECONDS)
+                continue
             sealed = await seal_step(connection)
+            seen, looked_at = None if sealed is None else snapshot, loop.time()
             # A full step: there is more to do.
-            await asyncio.sleep(0 if sealed is not None and sealed >= _BATCH else _STEP_SECONDS)
+            if sealed is None or sealed < _BATCH:
+                await asyncio.sleep(_STEP_SECONDS)
+            else:
+                seen = None
 
     async def _connect(self) -> asyncpg.Connection:
         # A step looks each event up in the index of the leaves; a plan that reads all of them would be a bad guess.
