@@ -58,6 +58,16 @@ class BenchDatabase:
         return _of_copy(self.postgres.runtime_url)
 
     @property
+    def owner_url(self) -> str:
+        """The URL of the role that owns the tables."""
+        return _of_copy(self.postgres.owner_url)
+
+    @property
+    def sealer_url(self) -> str:
+        """The URL of the role that seals the log."""
+        return _of_copy(self.postgres.sealer_url)
+
+    @property
     def postmaster_pid(self) -> int:
         """The process whose children serve the connections."""
         return int((self.folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])

@@ -91,6 +91,10 @@ class EmbeddedPostgres:
         """Return a URL to this server."""
         return SecretStr(f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{database}")
 
+    def program(self, name: str) -> Path:
+        """Return where one of PostgreSQL's own programs is, such as psql or pg_dump."""
+        return self._bin / name
+
     def start(self) -> None:
         """Initialise the folder if it is new, and start the server unless it runs already."""
         self._folder.mkdir(parents=True, exist_ok=True)
