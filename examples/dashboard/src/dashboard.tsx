@@ -34,7 +34,7 @@ export function Dashboard({ connection, onLeave }: { connection: Connection; onL
         <ErrorsByTool {...asked} />
         <CostByModel {...asked} />
         <LiveTail connection={connection} filter={filter} onEvent={announce} />
-        <EventList key={JSON.stringify(filter)} {...asked} />
+        <EventList {...asked} />
       </main>
     </>
   );

@@ -48,7 +48,10 @@ const FIRST_PAGE: Place = { first: PAGE_SIZE };
 
 /** The matching events, newest first, a page at a time. */
 export function EventList({ filter, news }: { filter: AuditEventFilter; news: number }) {
-  const [place, setPlace] = useState(FIRST_PAGE);
+  // A cursor belongs to the list that it came from: another filter begins at its first page.
+  const [turned, setTurned] = useState({ filter, place: FIRST_PAGE });
+  const place = turned.filter === filter ? turned.place : FIRST_PAGE;
+  const setPlace = (place: Place) => setTurned({ filter, place });
   const [opened, setOpened] = useState<string | null>(null);
   const answer = useAnswer(EventPage, { filter, ...place }, news);
   const page = answer.data?.auditEvents;

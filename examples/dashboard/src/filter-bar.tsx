@@ -7,7 +7,7 @@ import { errorText, useAnswer } from "./panel";
 
 const Facets = graphql(`
   query Facets($filter: AuditEventFilter) {
-    auditFacets(dimensions: [ACTION_TYPE, STATUS, ACTION_NAME], filter: $filter, limit: 12) {
+    auditFacets(dimensions: [ACTION_TYPE, STATUS, ACTION_NAME], filter: $filter, limit: 10) {
       dimension
       values {
         value

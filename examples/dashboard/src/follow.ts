@@ -48,7 +48,7 @@ const Logged = graphql(`
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-// The credential was revoked or has expired: to try again would be refused again.
+// The credential was revoked or has expired, as 401 says over HTTP: to try again would be refused again.
 const CLOSED_FOR_GOOD = 4403;
 
 /** What a follower tells. */
@@ -97,7 +97,7 @@ export function follow({ client, socket }: Connection, filter: AuditEventFilter,
   function retry(error: CombinedError) {
     // graphql-ws hands on the event with which the socket was closed.
     const code = (error.networkError as { code?: number } | undefined)?.code;
-    const isFinal = code === CLOSED_FOR_GOOD;
+    const isFinal = code === CLOSED_FOR_GOOD || error.response?.status === 401;
     listener.onBreak(isFinal ? "the key is no longer valid" : code ? "the connection was lost" : errorText(error), isFinal);
     if (isFinal) return;
     timer = window.setTimeout(afterSequence === null ? begin : listen, pause);

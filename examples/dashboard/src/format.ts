@@ -5,6 +5,7 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFracti
 const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 2 });
 const cents = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumSignificantDigits: 3 });
+const threeDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const moment = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
@@ -19,7 +20,7 @@ export function formatUsd(amount: string): string {
 
 export function formatLatency(ms: number | null | undefined): string {
   if (ms == null) return "–";
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${threeDigits.format(ms / 1000)} s`;
 }
 
 export const formatTime = (at: string) => clock.format(new Date(at));

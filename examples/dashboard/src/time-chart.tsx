@@ -18,6 +18,21 @@ interface Props {
 }
 
 const HEIGHT = 190;
+const DECADES = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000];
+const LOGARITHMIC: uPlot.Scale = { distr: 3, range: (_, min, max) => [min / 1.3, max * 1.3] };
+const LINEAR: uPlot.Scale = { range: (_, __, max) => [0, max * 1.1] };
+const logarithmicSplits = (_: uPlot, __: number, min: number, max: number) =>
+  DECADES.flatMap((decade) => [decade, 3 * decade]).filter((value) => value >= min && value <= max);
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const second = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const DAY_SECONDS = 86_400;
+
+/** The day, or the time of the day, whichever the distance between two marks asks for. */
+function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: number): string[] {
+  const format = step >= DAY_SECONDS / 2 ? day : step >= 60 ? minute : second;
+  return splits.map((at) => format.format(at * 1000));
+}
 
 /** uPlot in a box, redrawn when the data, the width or the colour scheme change. */
 export function TimeChart({ times, series, kind, isLogarithmic = false, format }: Props) {
@@ -42,17 +57,22 @@ export function TimeChart({ times, series, kind, isLogarithmic = false, format }
         height: HEIGHT,
         padding: [8, 8, 0, 0],
         cursor: { y: false, drag: { x: false, y: false } },
-        scales: { y: { distr: isLogarithmic ? 3 : 1, range: isLogarithmic ? undefined : (_, __, max) => [0, max * 1.1] } },
+        scales: { y: isLogarithmic ? LOGARITHMIC : LINEAR },
         axes: [
-          { ...axis, grid: { show: false } },
-          { ...axis, size: 56, values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) },
+          { ...axis, grid: { show: false }, size: 32, space: 64, values: timeLabels },
+          {
+            ...axis,
+            size: 56,
+            values: (_, splits) => splits.map(format),
+            ...(isLogarithmic && { splits: logarithmicSplits, filter: (_: uPlot, splits: number[]) => splits }),
+          },
         ],
         series: [
-          { label: "From", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString("en-GB")) },
+          { label: "From", value: (_, at) => (at === null ? "" : new Date(at * 1000).toLocaleString("en-GB")) },
           ...series.map((one) => ({
             label: one.label,
             stroke: color(one.color),
-            value: (_: uPlot, value: number | null) => (value === null ? "–" : format(value)),
+            value: (_: uPlot, value: number | null) => (value === null ? "" : format(value)),
             ...(kind === "bars"
               ? { fill: color(one.color), width: 0, points: { show: false }, paths: uPlot.paths.bars!({ align: 1, size: [0.8] }) }
               : { width: 2, points: { show: true, size: 4, fill: color(one.color) } }),
