@@ -61,7 +61,10 @@ async def new_tenant(settings: Settings, name: str = "Tenant") -> TestTenant:
 def test_settings(runtime_url: SecretStr, owner_url: SecretStr, **groups: Any) -> Settings:
     """Return settings for a test's database: nothing from the environment."""
     database = DatabaseSettings(
-        database_url=runtime_url, owner_database_url=owner_url, database_pool_size=groups.pop("pool_size", 10)
+        database_url=runtime_url,
+        owner_database_url=owner_url,
+        sealer_database_url=groups.pop("sealer_url", None),
+        database_pool_size=groups.pop("pool_size", 10),
     )
     given: dict[str, Any] = {
         "server": ServerSettings(graphiql=True, log_format=LogFormat.JSON),
@@ -87,20 +90,24 @@ def server_environment(settings: Settings, **extra: str) -> dict[str, str]:
         "KONSTRUCT_GRAPHIQL": str(settings.server.graphiql).lower(),
         "KONSTRUCT_EMBEDDINGS": embeddings.provider.value,
     }
+    if database.sealer_database_url is not None:
+        environment["KONSTRUCT_SEALER_DATABASE_URL"] = database.sealer_database_url.get_secret_value()
     if embeddings.dimensions is not None:
         environment["KONSTRUCT_EMBEDDINGS_DIMENSIONS"] = str(embeddings.dimensions)
     return environment | extra
 
 
-async def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True, **groups: Any) -> Settings:
-    """Make a database of a test's own, with nothing in it but the schema."""
+async def fresh_database(
+    postgres: EmbeddedPostgres, *, migrated: bool = True, sealed: bool = False, **groups: Any
+) -> Settings:
+    """Make a database of a test's own, with nothing in it but the schema. With `sealed`, servers seal its log."""
     name = f"test_{uuid7().hex}"
     await postgres.create_database(name)
-    urls = [
+    runtime_url, owner_url, sealer_url = (
         SecretStr(url.get_secret_value().rsplit("/", 1)[0] + f"/{name}")
-        for url in (postgres.runtime_url, postgres.owner_url)
-    ]
-    settings = test_settings(*urls, **groups)
+        for url in (postgres.runtime_url, postgres.owner_url, postgres.sealer_url)
+    )
+    settings = test_settings(runtime_url, owner_url, sealer_url=sealer_url if sealed else None, **groups)
     if migrated:
         await migrate_to_head(settings)
     return settings

@@ -2,12 +2,12 @@ import { Fragment } from "preact";
 import { useState } from "preact/hooks";
 import { formatCount, formatDay, formatLatency, formatTime, formatUsd, formatValue } from "./format";
 import { graphql } from "./gql";
-import type { AuditEventFilter, EventPageQuery, EventPageQueryVariables } from "./gql/graphql";
+import type { AuditEventFilter, EventPageQuery } from "./gql/graphql";
 import { Panel, useAnswer } from "./panel";
 
 const EventPage = graphql(`
-  query EventPage($filter: AuditEventFilter, $first: Int, $after: String, $last: Int, $before: String) {
-    auditEvents(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+  query EventPage($filter: AuditEventFilter, $first: Int, $after: String) {
+    auditEvents(filter: $filter, first: $first, after: $after) {
       nodes {
         id
         createdAt
@@ -28,8 +28,6 @@ const EventPage = graphql(`
       }
       pageInfo {
         hasNextPage
-        hasPreviousPage
-        startCursor
         endCursor
       }
       totalCount {
@@ -41,19 +39,17 @@ const EventPage = graphql(`
 `);
 
 type Event = EventPageQuery["auditEvents"]["nodes"][number];
-type Place = Omit<EventPageQueryVariables, "filter">;
 
 const PAGE_SIZE = 15;
-const FIRST_PAGE: Place = { first: PAGE_SIZE };
 
-/** The matching events, newest first, a page at a time. */
+/** The matching events, newest first, a page at a time: each page is what comes after the last cursor of the one before. */
 export function EventList({ filter, news }: { filter: AuditEventFilter; news: number }) {
   // A cursor belongs to the list that it came from: another filter begins at its first page.
-  const [turned, setTurned] = useState({ filter, place: FIRST_PAGE });
-  const place = turned.filter === filter ? turned.place : FIRST_PAGE;
-  const setPlace = (place: Place) => setTurned({ filter, place });
+  const [turned, setTurned] = useState<{ filter: AuditEventFilter; cursors: string[] }>({ filter, cursors: [] });
+  const cursors = turned.filter === filter ? turned.cursors : [];
+  const turnTo = (cursors: string[]) => setTurned({ filter, cursors });
   const [opened, setOpened] = useState<string | null>(null);
-  const answer = useAnswer(EventPage, { filter, ...place }, news);
+  const answer = useAnswer(EventPage, { filter, first: PAGE_SIZE, after: cursors.at(-1) }, news);
   const page = answer.data?.auditEvents;
   const total = page && `${formatCount(`${page.totalCount.value}`)}${page.totalCount.isExact ? "" : "+"} events`;
 
@@ -95,19 +91,11 @@ export function EventList({ filter, news }: { filter: AuditEventFilter; news: nu
             </table>
           </div>
           <nav aria-label="Pages">
-            <button disabled={!pageInfo.hasPreviousPage} onClick={() => setPlace(FIRST_PAGE)}>
-              Newest
-            </button>
-            <button
-              disabled={!pageInfo.hasPreviousPage}
-              onClick={() => setPlace({ last: PAGE_SIZE, before: pageInfo.startCursor })}
-            >
+            <span class="muted small">Page {cursors.length + 1}</span>
+            <button disabled={cursors.length === 0} onClick={() => turnTo(cursors.slice(0, -1))}>
               ← Previous
             </button>
-            <button
-              disabled={!pageInfo.hasNextPage}
-              onClick={() => setPlace({ first: PAGE_SIZE, after: pageInfo.endCursor })}
-            >
+            <button disabled={!pageInfo.hasNextPage} onClick={() => turnTo([...cursors, pageInfo.endCursor!])}>
               Next →
             </button>
           </nav>
