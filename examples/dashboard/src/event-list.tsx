@@ -1,6 +1,6 @@
 import { Fragment } from "preact";
 import { useState } from "preact/hooks";
-import { formatCount, formatDay, formatLatency, formatTime, formatUsd, formatValue } from "./format";
+import { formatCount, formatLatency, formatMoment, formatUsd, formatValue } from "./format";
 import { graphql } from "./gql";
 import type { AuditEventFilter, EventPageQuery } from "./gql/graphql";
 import { Panel, useAnswer } from "./panel";
@@ -110,7 +110,7 @@ function Row({ event, isOpen, onToggle }: { event: Event; isOpen: boolean; onTog
     <tr data-id={event.id} class="event" onClick={onToggle}>
       <td class="time">
         <button class="plain" aria-expanded={isOpen}>
-          {formatDay(event.createdAt)} {formatTime(event.createdAt)}
+          {formatMoment(event.createdAt)}
         </button>
       </td>
       <td>{formatValue(event.actionType)}</td>

@@ -7,7 +7,7 @@ const dollars = new Intl.NumberFormat("en", { style: "currency", currency: "USD"
 const cents = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumSignificantDigits: 3 });
 const threeDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
-const moment = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
 export const formatCount = (count: string) => whole.format(BigInt(count));
 export const formatCompact = (count: string) => compact.format(BigInt(count));
@@ -24,7 +24,11 @@ export function formatLatency(ms: number | null | undefined): string {
 }
 
 export const formatTime = (at: string) => clock.format(new Date(at));
-export const formatDay = (at: string) => moment.format(new Date(at));
+export const formatMoment = (at: string) => `${day.format(new Date(at))} ${formatTime(at)}`;
+
+/** The time when it was today, else the day. */
+export const formatRecent = (at: string) =>
+  new Date(at).toDateString() === new Date().toDateString() ? formatTime(at) : day.format(new Date(at));
 
 const NAMES: Record<string, string> = {
   LLM_CALL: "LLM call",

@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Connection } from "./connection";
 import { Status } from "./event-list";
 import { follow } from "./follow";
-import { formatLatency, formatTime } from "./format";
+import { formatLatency, formatMoment, formatRecent } from "./format";
 import type { AuditEventFilter, TailEventFragment } from "./gql/graphql";
 
 const MOST_ROWS = 100;
@@ -54,7 +54,7 @@ export function LiveTail({ connection, filter, onEvent }: Props) {
           {events.map((event) => (
             <li key={event.id} data-id={event.id}>
               <span class="first">
-                <time class="muted">{formatTime(event.createdAt)}</time>
+                <time class="muted" title={formatMoment(event.createdAt)}>{formatRecent(event.createdAt)}</time>
                 <strong>{event.actionName}</strong>
                 {event.status !== "SUCCEEDED" && <Status status={event.status} />}
                 <span class="muted number">{formatLatency(event.latencyMs)}</span>
