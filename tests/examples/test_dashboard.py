@@ -18,7 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, Page, WebSocketRoute, async_playwright, expect
 
+from app.auth.tenants import revoke_api_key
 from app.database.embedded import EmbeddedPostgres
+from app.database.owner import owner_transaction
+from app.settings import ServerSettings, Settings
 from tests.support.database import TestTenant, fresh_database, new_tenant
 from tests.support.server import GraphQLClient, LiveServer, live_server
 from tests.support.trail import LOG_EVENTS
@@ -86,7 +89,7 @@ def dashboard() -> Iterator[str]:
 
 @dataclass
 class Konstruct:
-    """A server that lets the dashboard in and seals, with a tenant."""
+    """The server, a tenant, and its agents' way in."""
 
     server: LiveServer
     tenant: TestTenant
@@ -102,17 +105,26 @@ class Konstruct:
         await self.log({"toolCall": {"toolName": "send_email", "inputSummary": summary} | values})
 
 
+@pytest.fixture(scope="module")
+async def sealed(postgres: EmbeddedPostgres) -> Settings:
+    """Settings for a database whose log is sealed, and without GraphiQL, as in production."""
+    return await fresh_database(postgres, sealed=True, server=ServerSettings(graphiql=False))
+
+
+@pytest.fixture(scope="module")
+def server(sealed: Settings, dashboard: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that lets the page in."""
+    with live_server(sealed, tmp_path_factory.mktemp("server"), KONSTRUCT_CORS_ORIGINS=dashboard) as running:
+        yield running
+
+
 @pytest.fixture
-async def konstruct(postgres: EmbeddedPostgres, dashboard: str, tmp_path: Path) -> AsyncIterator[Konstruct]:
-    """A server of the test's own, as in production."""
-    settings = await fresh_database(postgres, sealed=True)
-    tenant = await new_tenant(settings, "Acme")
-    with live_server(
-        settings, tmp_path, KONSTRUCT_CORS_ORIGINS=dashboard, KONSTRUCT_GRAPHIQL="false", KONSTRUCT_EMBEDDINGS="local"
-    ) as server:
-        api = GraphQLClient(server.graphql_url, tenant.api_key)
-        yield Konstruct(server, tenant, api)
-        await api.http.aclose()
+async def konstruct(server: LiveServer, sealed: Settings) -> AsyncIterator[Konstruct]:
+    """The server with a tenant of the test's own."""
+    tenant = await new_tenant(sealed, "Acme")
+    api = GraphQLClient(server.graphql_url, tenant.api_key)
+    yield Konstruct(server, tenant, api)
+    await api.http.aclose()
 
 
 @pytest.fixture
@@ -301,21 +313,20 @@ async def test_live_tail_misses_nothing_while_it_is_cut_off(
         await visiting.connect(konstruct.server.graphql_url, konstruct.tenant.api_key)
         await visiting.expect_live()
         await expect(visiting.page.get_by_label("Live tail")).to_contain_text("No events match yet.")
-        await konstruct.log_tool_call("one")
-        await expect(visiting.tail).to_have_count(1, timeout=PATIENCE_MS)
+        shown: list[str] = []
+        # The first break comes before any event did.
+        for missed in (["one"], ["two", "three"]):
+            is_down = True
+            await sockets[-1].close(code=1012)
+            await expect(visiting.page.get_by_role("status")).to_have_text("Reconnecting: the connection was lost")
+            for summary in missed:
+                await konstruct.log_tool_call(summary)
+            is_down = False
 
-        is_down = True
-        await sockets[-1].close(code=1012)
-        await expect(visiting.page.get_by_role("status")).to_have_text("Reconnecting: the connection was lost")
-        for summary in ("two", "three"):
-            await konstruct.log_tool_call(summary)
-        is_down = False
-
-        await visiting.expect_live()
-        await konstruct.log_tool_call("four")
-        await expect(visiting.tail.locator(".summary")).to_have_text(
-            ["four", "three", "two", "one"], timeout=PATIENCE_MS
-        )
+            await visiting.expect_live()
+            await konstruct.log_tool_call(f"after {missed[-1]}")
+            shown = [f"after {missed[-1]}", *reversed(missed), *shown]
+            await expect(visiting.tail.locator(".summary")).to_have_text(shown, timeout=PATIENCE_MS)
 
 
 async def test_refused_key_is_told_in_words(konstruct: Konstruct, dashboard: str, browser: Browser) -> None:
@@ -327,3 +338,20 @@ async def test_refused_key_is_told_in_words(konstruct: Konstruct, dashboard: str
         await visiting.connect("http://127.0.0.1:9/graphql", konstruct.tenant.api_key)
         await expect(page.get_by_role("alert")).to_contain_text(f"KONSTRUCT_CORS_ORIGINS={dashboard}")
         assert await page.evaluate("JSON.stringify(sessionStorage)") == "{}"
+
+
+async def test_live_tail_ends_with_its_key(konstruct: Konstruct, dashboard: str, browser: Browser) -> None:
+    """When the key is revoked, the live tail says so and does not try again; the panels say what the API says."""
+    secret, key_id = await konstruct.tenant.new_key(name="for a while")
+    async with visit(browser, dashboard) as visiting:
+        page = visiting.page
+        await visiting.connect(konstruct.server.graphql_url, secret)
+        await visiting.expect_live()
+        async with owner_transaction(konstruct.tenant.settings.database) as connection:
+            await revoke_api_key(connection, key_id)
+        await expect(page.get_by_role("status")).to_have_text("Ended: the key is no longer valid.", timeout=PATIENCE_MS)
+        await page.get_by_role("button", name="24 hours").click()
+        await expect(page.get_by_label("Events", exact=True).get_by_role("alert")).to_contain_text(
+            "Could not load this: "
+        )
+        await expect(page.get_by_role("status")).to_have_text("Ended: the key is no longer valid.")

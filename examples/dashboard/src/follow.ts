@@ -48,8 +48,8 @@ const Logged = graphql(`
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-// The credential was revoked or has expired, as 401 says over HTTP: to try again would be refused again.
-const CLOSED_FOR_GOOD = 4403;
+// A WebSocket is closed with it when the credential is not valid (any more).
+const CREDENTIAL_REFUSED = 4403;
 
 /** What a follower tells. */
 export interface Listener {
@@ -95,10 +95,14 @@ export function follow({ client, socket }: Connection, filter: AuditEventFilter,
   }
 
   function retry(error: CombinedError) {
+    // Else urql takes the next subscription with the same variables for this one, which has ended.
+    subscription?.unsubscribe();
     // graphql-ws hands on the event with which the socket was closed.
     const code = (error.networkError as { code?: number } | undefined)?.code;
-    const isFinal = code === CLOSED_FOR_GOOD || error.response?.status === 401;
+    const isFinal =
+      code === CREDENTIAL_REFUSED || error.graphQLErrors.some(({ extensions }) => extensions.code === "UNAUTHENTICATED");
     listener.onBreak(isFinal ? "the key is no longer valid" : code ? "the connection was lost" : errorText(error), isFinal);
+    // To try again with a refused key would be refused again.
     if (isFinal) return;
     timer = window.setTimeout(afterSequence === null ? begin : listen, pause);
     pause = Math.min(pause * 2, LONGEST_PAUSE_MS);

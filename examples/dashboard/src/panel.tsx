@@ -61,5 +61,5 @@ export function Panel<Data>({ title, note, answer, empty, children, ...props }: 
   );
 }
 
-export const errorText = (error: CombinedError) =>
-  error.graphQLErrors[0]?.message ?? error.networkError?.message ?? "the server can't be reached.";
+/** The API's own words, which say what to do; without them nothing was answered. */
+export const errorText = (error: CombinedError) => error.graphQLErrors[0]?.message ?? "the server can't be reached.";
