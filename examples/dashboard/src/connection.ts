@@ -59,7 +59,7 @@ export async function connect({ url, apiKey }: Credentials): Promise<Connection>
   }
   if (!data) throw new Error(error?.graphQLErrors[0]?.message ?? `There is no GraphQL API at ${url}.`);
   if (!data.viewer.scopes.includes("AUDIT_READ")) {
-    throw new Error(`The key “${data.viewer.subject}” may not read the audit trail: it lacks the scope AUDIT_READ.`);
+    throw new Error(`The key “${data.viewer.subject}” may not read the trail: it lacks the scope AUDIT_READ.`);
   }
   return { client, socket, viewer: data.viewer, close: () => void socket.dispose() };
 }

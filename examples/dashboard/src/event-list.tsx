@@ -42,7 +42,7 @@ type Event = EventPageQuery["auditEvents"]["nodes"][number];
 
 const PAGE_SIZE = 15;
 
-/** The matching events, newest first, a page at a time: each page is what comes after the last cursor of the one before. */
+/** The matching events, newest first, a page at a time: what comes after the last cursor of the page before. */
 export function EventList({ filter, news }: { filter: AuditEventFilter; news: number }) {
   // A cursor belongs to the list that it came from: another filter begins at its first page.
   const [turned, setTurned] = useState<{ filter: AuditEventFilter; cursors: string[] }>({ filter, cursors: [] });

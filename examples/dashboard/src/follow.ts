@@ -62,8 +62,8 @@ export interface Listener {
 /**
  * Follow the trail: the latest events first, then each as it is sealed. Return a function that ends it.
  *
- * After a break it asks for what comes after the last `sequence` it saw, so that nothing is missed. An event may be told
- * twice: among the latest, and again when it is sealed.
+ * After a break it asks for what comes after the last `sequence` it saw, so that nothing is missed. An event may be
+ * told twice: among the latest, and again when it is sealed.
  */
 export function follow({ client, socket }: Connection, filter: AuditEventFilter, listener: Listener): () => void {
   let afterSequence: string | null = null;
@@ -99,11 +99,12 @@ export function follow({ client, socket }: Connection, filter: AuditEventFilter,
     subscription?.unsubscribe();
     // graphql-ws hands on the event with which the socket was closed.
     const code = (error.networkError as { code?: number } | undefined)?.code;
-    const isFinal =
-      code === CREDENTIAL_REFUSED || error.graphQLErrors.some(({ extensions }) => extensions.code === "UNAUTHENTICATED");
-    listener.onBreak(isFinal ? "the key is no longer valid" : code ? "the connection was lost" : errorText(error), isFinal);
-    // To try again with a refused key would be refused again.
-    if (isFinal) return;
+    const isRefused = error.graphQLErrors.some(({ extensions }) => extensions.code === "UNAUTHENTICATED");
+    if (isRefused || code === CREDENTIAL_REFUSED) {
+      listener.onBreak("the key is no longer valid", true);
+      return;
+    }
+    listener.onBreak(code ? "the connection was lost" : errorText(error), false);
     timer = window.setTimeout(afterSequence === null ? begin : listen, pause);
     pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
   }

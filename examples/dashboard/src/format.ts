@@ -37,5 +37,7 @@ const NAMES: Record<string, string> = {
 };
 
 /** An enum's value as people say it; other text as it is. */
-export const formatValue = (value: string) =>
-  NAMES[value] ?? (/^[A-Z_]+$/.test(value) ? value.charAt(0) + value.slice(1).toLowerCase().replaceAll("_", " ") : value);
+export function formatValue(value: string): string {
+  if (NAMES[value]) return NAMES[value];
+  return /^[A-Z_]+$/.test(value) ? value.charAt(0) + value.slice(1).toLowerCase().replaceAll("_", " ") : value;
+}

@@ -74,7 +74,12 @@ export function TimeChart({ times, series, kind, isLogarithmic = false, format }
             stroke: color(one.color),
             value: (_: uPlot, value: number | null) => (value === null ? "" : format(value)),
             ...(kind === "bars"
-              ? { fill: color(one.color), width: 0, points: { show: false }, paths: uPlot.paths.bars!({ align: 1, size: [0.8] }) }
+              ? {
+                  fill: color(one.color),
+                  width: 0,
+                  points: { show: false },
+                  paths: uPlot.paths.bars!({ align: 1, size: [0.8] }),
+                }
               : { width: 2, points: { show: true, size: 4, fill: color(one.color) } }),
           })),
         ],
