@@ -42,7 +42,6 @@ _SUMS = (
     " percentile_cont(ARRAY[0.5, 0.9, 0.95, 0.99]) WITHIN GROUP (ORDER BY latency_ms), sum(input_tokens),"
     " sum(output_tokens), sum(cost_usd), min(created_at), max(created_at)"
 )
-_FACET = "(SELECT '{column}', {column}, count(*) FROM audit_events WHERE {where} GROUP BY 2 ORDER BY 3 DESC LIMIT 20)"
 QUESTIONS = (
     Question(
         "newest 50 events, 12 fields",
@@ -56,13 +55,14 @@ QUESTIONS = (
         "facets of 3 dimensions, 30 days",
         "query($since: DateTime!) { auditFacets(dimensions: [ACTION_TYPE, ACTION_NAME, STATUS],"
         " filter: {createdAt: {gte: $since}}) { dimension values { value count } } }",
-        " UNION ALL ".join(_FACET.replace("{column}", column) for column in ("action_type", "action_name", "status")),
+        "SELECT action_type, action_name, status, count(*) FROM audit_events WHERE {where}"
+        " GROUP BY GROUPING SETS ((action_type), (action_name), (status)) ORDER BY 4 DESC",
     ),
     Question(
         "statistics by action name, 30 days",
         "query($since: DateTime!) { auditStats(groupBy: [ACTION_NAME], filter: {createdAt: {gte: $since}})"
-        " { key { value } count failedCount errorRate latencyMs { avg min p50 p90 p95 p99 max } inputTokens outputTokens costUsd"
-        " firstAt lastAt } }",
+        " { key { value } count failedCount errorRate latencyMs { avg min p50 p90 p95 p99 max } inputTokens"
+        " outputTokens costUsd firstAt lastAt } }",
         "SELECT action_name, {sums} FROM audit_events WHERE {where} GROUP BY 1 ORDER BY 2 DESC LIMIT 50",
     ),
     Question(

@@ -17,7 +17,7 @@ from cachetools import cached
 from sqlalchemy import BigInteger, Text, cast, func, literal_column, select
 
 from app.audit.filter import AuditEventFilter
-from app.audit.log_order import in_log_order, log_size
+from app.audit.log_order import Stride, in_log_order, log_size
 from app.audit.representation import JsonMember, json_columns
 from app.database.database import Database
 from app.database.statements import Statement, compile_statement, statement_cache
@@ -25,8 +25,7 @@ from app.database.tenant_owned import TenantId
 from app.errors import InvalidInput
 from app.settings import Limits
 
-_BATCH = 1000
-_STRETCH = 10_000
+_BATCH = 500
 
 # The names are those of the API; a spreadsheet shows the first ones without scrolling.
 _FIELDS = {
@@ -106,13 +105,14 @@ class Export:
         if self.format is ExportFormat.CSV and self.after < 0:
             yield ExportPart(_csv([list(_FIELDS)]), 0, self.after)
         values = dict(self.where.operands())
-        place = self.after
+        place, stride = self.after, Stride(_BATCH)
         while place < self.end:
-            stretch_end = min(place + _STRETCH, self.end)
+            stretch_end = stride.end(place, self.end)
             statement = _statement((tuple(values), self.format), self.where)
             async with self.database.tenant_session(self.tenant_id) as session:
                 rows = await session.fetch(statement, {**values, "place": place, "end": stretch_end})
             place = stretch_end if len(rows) < _BATCH else int(rows[-1]["sequence"])
+            stride.found(len(rows))
             written = _json_lines(rows) if self.format is ExportFormat.NDJSON else _csv_lines(rows)
             yield ExportPart(written, len(rows), place)
 

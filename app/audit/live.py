@@ -19,7 +19,7 @@ from sqlalchemy import URL, ColumnElement, literal_column, select
 
 from app.audit.events import RecordedEvent
 from app.audit.filter import AuditEventFilter
-from app.audit.log_order import in_log_order, log_size
+from app.audit.log_order import Stride, in_log_order, log_size
 from app.audit.query import READABLE_COLUMNS
 from app.database.database import Database
 from app.database.direct import connect_directly
@@ -33,9 +33,8 @@ from app.settings import Limits
 # What the sealer notifies of.
 CHANNEL = "konstruct_sealed"
 
-# Read at once: so many events, found among so many places of the log.
+# Read at once.
 _BATCH = 200
-_STRETCH = 10_000
 # How long a follower hears nothing before it looks by itself, and is told that nothing came.
 _PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
@@ -103,11 +102,13 @@ class LiveTrail:
             while True:
                 news = self._next_news()
                 stretch = await self._read_together(tenant_id, where, place)
+                stride = Stride(_BATCH)
                 while stretch.place > place:
                     place = stretch.place
                     for event in stretch.events:
                         yield event
-                    stretch = await self._read(tenant_id, where, place)
+                    stride.found(len(stretch.events))
+                    stretch = await self._read(tenant_id, where, place, stride)
                 try:
                     await asyncio.wait_for(asyncio.shield(news), _PATIENCE_SECONDS)
                 except TimeoutError:
@@ -121,16 +122,16 @@ class LiveTrail:
         key = (tenant_id, where, place)
         reading = self._shared.get(key)
         if reading is None:
-            reading = asyncio.get_running_loop().create_task(self._read(tenant_id, where, place))
+            reading = asyncio.get_running_loop().create_task(self._read(tenant_id, where, place, Stride(_BATCH)))
             reading.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._shared[key] = reading
         # One follower that goes away takes nothing from the others.
         return await asyncio.shield(reading)
 
-    async def _read(self, tenant_id: TenantId, where: AuditEventFilter, place: int) -> _Stretch:
+    async def _read(self, tenant_id: TenantId, where: AuditEventFilter, place: int, stride: Stride) -> _Stretch:
         values = dict(where.operands())
         async with self._database.tenant_session(tenant_id) as session:
-            end = min(await log_size(session) - 1, place + _STRETCH)
+            end = stride.end(place, await log_size(session) - 1)
             if end <= place:
                 return _Stretch((), place)
             statement = _statement(tuple(values), where)

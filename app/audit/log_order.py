@@ -10,7 +10,29 @@ from app.database.session import TenantSession
 from app.database.statements import compile_statement
 from app.models import AuditEvent, AuditLogLeaf, AuditLogState
 
+# A filter that few events match is looked for among so many places at once.
+_LONGEST_STRETCH = 10_000
+
 _SIZE = compile_statement(select(AuditLogState.size))
+
+
+class Stride:
+    """How many places of the log are read at once: as many as a batch, more where few events match."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._length = batch
+
+    def end(self, place: int, last: int) -> int:
+        """Return the last place to read with the next step from a place."""
+        return min(place + self._length, last)
+
+    def found(self, events: int) -> None:
+        """Take in how many events there were."""
+        if events * 4 < self._batch:
+            self._length = min(self._length * 2, _LONGEST_STRETCH)
+        elif events * 2 > self._batch:
+            self._length = self._batch
 
 
 async def log_size(session: TenantSession) -> int:

@@ -46,7 +46,7 @@ _COLUMNS = (
 _UNSEALED = (
     "SELECT {columns} FROM audit_events e"
     " WHERE NOT EXISTS (SELECT FROM audit_log_leaves l WHERE l.tenant_id = e.tenant_id AND l.event_id = e.id)"
-    " AND {condition} ORDER BY xid, id LIMIT {most}"
+    " AND {condition} ORDER BY e.xid, e.id LIMIT {most}"
 )
 _NEW = _UNSEALED.format(columns=_COLUMNS, most=_BATCH, condition="(e.xid, e.id) > ($1::bigint::text::xid8, $2::uuid)")
 _OF_PENDING = _UNSEALED.format(

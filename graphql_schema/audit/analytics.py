@@ -54,7 +54,9 @@ class AuditStats:
     )
     count: BigInt = strawberry.field(description="How many events there are, exactly.")
     failed_count: BigInt = strawberry.field(description="How many of them have the status FAILED.")
-    error_rate: float = strawberry.field(description="The share of those, from 0 to 1; 0 when there are no events.")
+    error_rate: float = strawberry.field(
+        description="The share of FAILED events, from 0 to 1 (DENIED is no error); 0 when there are none."
+    )
     latency_ms: LatencyStats = strawberry.field(description="How long the actions took.")
     input_tokens: BigInt = strawberry.field(description="Tokens that models read, in all.")
     output_tokens: BigInt = strawberry.field(description="Tokens that models wrote, in all.")
@@ -153,8 +155,8 @@ class AuditAnalytics:
 
     @strawberry.field(
         description=(
-            "Counts, errors, latency, tokens and cost of the matching events: as a whole, or for each value of one or"
-            " two dimensions, the largest groups first. Needs the scope AUDIT_READ."
+            "Counts, errors, latency, tokens and cost of the matching events: as a whole, which is exactly one item, or"
+            " for each value of one or two dimensions, the largest groups first. Needs the scope AUDIT_READ."
         )
     )
     async def audit_stats(
@@ -231,7 +233,8 @@ class AuditAnalytics:
     @strawberry.field(
         description=(
             "Which values the matching events have, and how often: the choices to offer beside a filter. All"
-            " dimensions are counted in one pass. Needs the scope AUDIT_READ."
+            " dimensions are counted in one pass, under the whole filter: to offer other values of a dimension that is"
+            " chosen already, ask for it once more with that condition left out. Needs the scope AUDIT_READ."
         )
     )
     async def audit_facets(

@@ -27,8 +27,9 @@ class AuditSubscriptions:
         description=(
             "The events of your tenant as they are sealed, about a second after they were recorded, each once and in"
             " the order of their `sequence`. After a break go on with `afterSequence`: what came meanwhile comes first."
-            " Needs the scope AUDIT_READ. A WebSocket is closed with 4403 when the credential is revoked, and with 4410"
-            " when the client takes more than 30 seconds for an event."
+            " Needs the scope AUDIT_READ. When the credential is revoked, the operation ends with the error"
+            " UNAUTHENTICATED and the WebSocket is closed with 4403; a client that takes more than 30 seconds for an"
+            " event is cut off with 4410."
         )
     )
     async def audit_event_logged(
@@ -40,7 +41,8 @@ class AuditSubscriptions:
             strawberry.argument(
                 description=(
                     "Begin after this place of the log: the last `sequence` you have seen, or -1 for the first event."
-                    " When left out, with what is sealed from now on."
+                    " When left out, with what is sealed from now on; to lose nothing in a break before the first event,"
+                    " begin with a place: the greatest `sequence` of `auditEvents`."
                 )
             ),
         ] = None,

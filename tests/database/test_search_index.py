@@ -14,6 +14,7 @@ from asyncpg import Record
 from app.audit import AuditLogger, LlmCall
 from app.audit.filter import AuditEventFilter
 from app.audit.lanes import MOST_CANDIDATES, WINDOW_EVENTS, Lane
+from app.audit.order import EventOrder, OrderField
 from app.audit.query import BoundedCount, count_events, list_events, list_events_as_json
 from app.audit.representation import JsonMember
 from app.database.database import Database
@@ -242,12 +243,19 @@ async def test_plans_under_row_level_security(
         ):
             await list_events(session, where, PageRequest(first=50), LIMITS)
             await list_events(session, where, PageRequest(last=50), LIMITS)
+        for order in (EventOrder(OrderField.LATENCY_MS), EventOrder(OrderField.COST_USD, descending=False)):
+            first = await list_events(session, AuditEventFilter(), PageRequest(first=50), LIMITS, order=order)
+            assert f"{order.column_name}_id_idx" in plans[-1]
+            after = PageRequest(first=50, after=first.cursor_of(first.items[-1]))
+            await list_events(session, AuditEventFilter(), after, LIMITS, order=order)
+            # Few rows are left here, which may be sorted; that they are found by the index is what counts.
+            assert f"ROW({order.column_name}, id)" in plans.pop()
     for plan in plans:
         assert not re.search(r"Sort  \(", plan), plan
         assert "Seq Scan on audit_events" not in plan, plan
         assert "Index Cond: " in plan, plan
         assert "tenant_id = " in plan, plan
-    assert len(plans) >= 4
+    assert len(plans) >= 6
     async with connect(settings.database.owner_database_url) as owner, owner.transaction():
         await owner.execute("SELECT set_tenant($1)", tenant.id)
         for setting in ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan"):
