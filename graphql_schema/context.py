@@ -126,6 +126,10 @@ class Context:
         """Open a session of the caller's tenant; one a root field, since sibling fields run concurrently."""
         return self.services.database.tenant_session(self.caller.tenant_id)
 
+    def analysis_session(self) -> AbstractAsyncContextManager[TenantSession]:
+        """Open a session for a question that may take long, so that short ones need not wait for it."""
+        return self.services.database.analysis_session(self.caller.tenant_id)
+
     def audit_logger(self, *, echo_metadata: bool) -> AuditLogger:
         """Return the logger that records under the caller's credential."""
         services = self.services

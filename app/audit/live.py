@@ -119,7 +119,8 @@ class LiveTrail:
 
     async def _read_together(self, tenant_id: TenantId, where: AuditEventFilter, place: int) -> _Stretch:
         """Read once for all followers who ask the same of the same news."""
-        key = (tenant_id, where, place)
+        # A filter may hold JSON values, which have no hash.
+        key = (tenant_id, repr(where), place)
         reading = self._shared.get(key)
         if reading is None:
             reading = asyncio.get_running_loop().create_task(self._read(tenant_id, where, place, Stride(_BATCH)))

@@ -1,6 +1,7 @@
 """The database as the rest of the product sees it: tenant sessions over one pool."""
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,11 +18,19 @@ class Database:
     def __init__(self, settings: DatabaseSettings) -> None:
         url = parse_database_url(settings.database_url, "KONSTRUCT_DATABASE_URL")
         self.engine: AsyncEngine = create_runtime_engine(url, settings)
-        self._gate = Gate(settings.database_pool_size, settings.database_pool_timeout_seconds)
+        size, timeout = settings.database_pool_size, settings.database_pool_timeout_seconds
+        self._gate = Gate(size, timeout)
+        self._analysis_gate = Gate(max(1, size // 2), timeout)
 
     def tenant_session(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantSession]:
         """Open a transaction that sees and writes one tenant's rows only; see `app.database.session`."""
         return tenant_session(self.engine, self._gate, tenant_id)
+
+    @asynccontextmanager
+    async def analysis_session(self, tenant_id: TenantId) -> AsyncIterator[TenantSession]:
+        """Open a tenant session for a question that may take long: half of the pool's connections are for others."""
+        async with self._analysis_gate, self.tenant_session(tenant_id) as session:
+            yield session
 
     async def close(self) -> None:
         """Close all connections."""

@@ -174,7 +174,7 @@ class AuditAnalytics:
         context.require(Scope.AUDIT_READ)
         dimensions = list(group_by or [])
         wants_percentiles = not _PERCENTILES.isdisjoint(names_below(selection(info), "latencyMs"))
-        async with context.tenant_session() as session:
+        async with context.analysis_session() as session:
             groups = await event_stats(
                 session,
                 _where(filter),
@@ -218,7 +218,7 @@ class AuditAnalytics:
         """Return the buckets."""
         context = info.context
         context.require(Scope.AUDIT_READ)
-        async with context.tenant_session() as session:
+        async with context.analysis_session() as session:
             buckets = await event_series(
                 session,
                 _where(filter),
@@ -252,7 +252,7 @@ class AuditAnalytics:
         """Return the facets."""
         context = info.context
         context.require(Scope.AUDIT_READ)
-        async with context.tenant_session() as session:
+        async with context.analysis_session() as session:
             facets = await event_facets(
                 session,
                 _where(filter),

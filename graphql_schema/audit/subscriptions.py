@@ -41,8 +41,8 @@ class AuditSubscriptions:
             strawberry.argument(
                 description=(
                     "Begin after this place of the log: the last `sequence` you have seen, or -1 for the first event."
-                    " When left out, with what is sealed from now on; to lose nothing in a break before the first event,"
-                    " begin with a place: the greatest `sequence` of `auditEvents`."
+                    " When left out, with what is sealed from now on; to lose nothing in a break before the first"
+                    " event, begin with a place: the greatest `sequence` of `auditEvents`."
                 )
             ),
         ] = None,

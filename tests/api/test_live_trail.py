@@ -105,7 +105,12 @@ async def test_only_matching_events_of_the_own_tenant_come(
     server: LiveServer, client_a: GraphQLClient, client_b: GraphQLClient, tenant_a: TestTenant
 ) -> None:
     """The filter is the one of the lists."""
-    where = {"actionName": {"startsWith": "wanted"}, "not": {"search": '"of no use"'}}
+    where = {
+        "actionName": {"startsWith": "wanted"},
+        "not": {"search": '"of no use"'},
+        # JSON values of all kinds.
+        "or": [{"metadata": [{"path": ["k"], "eq": {"a": [1]}}]}, {"metadata": [{"path": ["k"], "exists": False}]}],
+    }
     async with following(server, tenant_a.api_key, after=-1, where=where) as follower:
         await log(client_b, "wanted by another tenant")
         await log(client_a, "other")

@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 import websockets
+from sqlalchemy import text
 
 from app.audit import AuditLogger, LlmCall, ToolCall
 from app.audit.append import LogOutcome
@@ -373,6 +374,30 @@ async def warm_up(client: GraphQLClient, marker: str) -> None:
             *(client.data(LOG, {"input": {"model": "m", "inputSummary": f"{marker} {again} {n}"}}) for n in range(8)),
             *(client.data(LIST) for _ in range(8)),
         )
+
+
+async def test_long_questions_leave_connections_for_short_ones(settings: Settings, tenant_a: TestTenant) -> None:
+    """However many statistics are asked for at once, half of the connections stay free for writing and reading."""
+    database = Database(settings.database.model_copy(update={"database_pool_size": 4}))
+    end = asyncio.Event()
+    started: list[int] = []
+
+    async def analyse(number: int) -> None:
+        async with database.analysis_session(tenant_a.id):
+            started.append(number)
+            await end.wait()
+
+    long = [asyncio.create_task(analyse(number)) for number in range(6)]
+    try:
+        for _ in range(3):
+            async with asyncio.timeout(5), database.tenant_session(tenant_a.id) as session:
+                assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+        assert len(started) == 2
+    finally:
+        end.set()
+        await asyncio.gather(*long)
+        await database.close()
+    assert sorted(started) == list(range(6))
 
 
 async def test_schema_change_under_load_is_not_noticed(own_server: LiveServer, own_settings: Settings) -> None:
