@@ -35,6 +35,8 @@ from graphql_schema.endpoint import GraphQLEndpoint
 from graphql_schema.graphiql import graphiql_page
 from graphql_schema.schema import create_schema
 
+_ALLOWED_HEADERS = ["Authorization", "Content-Type", "X-Request-Id", "X-Trace-Id", "X-Session-Id", "traceparent"]
+
 
 def create_app(settings: Settings) -> Starlette:
     """Return the ASGI application. Its start fails with `UnsafeDatabase` when the database may not be used."""
@@ -59,6 +61,7 @@ def create_app(settings: Settings) -> Starlette:
         ingester=DocumentIngester(database, embeddings, settings.limits),
         metrics=metrics,
         limits=settings.limits,
+        audit_retrievals=server.audit_retrievals,
     )
     schema = create_schema(introspection=server.graphiql)
     endpoint = GraphQLEndpoint(
@@ -112,7 +115,14 @@ def create_app(settings: Settings) -> Starlette:
                 CORSMiddleware,
                 allow_origins=server.cors_origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "X-Request-Id",
+                    "X-Trace-Id",
+                    "X-Session-Id",
+                    "traceparent",
+                ],
                 expose_headers=["X-Request-Id"],
             )
         )

@@ -50,6 +50,8 @@ class DatabaseSettings(BaseSettings):
     database_pool_timeout_seconds: float = Field(default=10, gt=0)
     # Longer than any honest query of this API, shorter than a client's patience.
     database_statement_timeout_seconds: float = Field(default=15, gt=0)
+    # A text search configuration of PostgreSQL, fixed in the database when migration 007 runs.
+    search_language: str = Field(default="english", pattern=r"[a-z_]{1,63}")
     # Months of partitions that migrate and maintain keep ready ahead of now.
     partitions_ahead: int = Field(default=12, ge=1, le=120)
 
@@ -127,6 +129,8 @@ class ServerSettings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     log_format: LogFormat = LogFormat.JSON
     log_level: str = "INFO"
+    # Each search by a key that is bound to an agent becomes an event of the trail; `dev` has it on.
+    audit_retrievals: bool = False
     # In-flight requests get this long after SIGTERM.
     shutdown_seconds: int = Field(default=10, ge=1)
     # Revocation must be effective within 5 s on every process, so a cached key lives less than that.

@@ -42,6 +42,8 @@ class Services:
     ingester: DocumentIngester
     metrics: Metrics
     limits: Limits
+    # Whether searches by agents are recorded in the trail.
+    audit_retrievals: bool = False
 
 
 class CloseCode(IntEnum):
@@ -67,6 +69,9 @@ class Context:
     connection_params: dict[str, Any] | None = None
     authorization: str | None = None
     websocket: WebSocket | None = None
+    # The run and the conversation that the request belongs to, by its headers.
+    trace_id: str | None = None
+    session_id: str | None = None
     _closing: asyncio.Task[None] | None = None
     _loaders: dict[str, DataLoader[UUID, Any]] = field(default_factory=dict)
 

@@ -38,8 +38,10 @@ from graphql_schema.http import (
     GraphQLRequest,
     Incoming,
     MalformedRequest,
+    name_in,
     negotiate,
     read_request,
+    trace_of,
 )
 from graphql_schema.scalars import to_json
 from graphql_schema.schema import KonstructSchema
@@ -170,7 +172,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         yield {"event": "complete", "data": ""}
 
     async def _authenticated(self, incoming: Incoming, record: RequestRecord) -> Context:
-        context = Context(self._services, record)
+        context = Context(
+            self._services, record, trace_id=trace_of(incoming), session_id=name_in(incoming, b"x-session-id")
+        )
         authorization = incoming.header(b"authorization")
         if authorization is not None or not self._allow_anonymous:
             await context.authenticate(authorization)

@@ -4,6 +4,7 @@ A request that is not well formed is answered here with 4xx and a JSON body, wha
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -69,6 +70,22 @@ class Incoming:
         """Return a header's value by its name in small letters."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def trace_of(incoming: Incoming) -> str | None:
+    """Return the run that a request belongs to: by W3C's `traceparent`, or else by `X-Trace-Id`."""
+    found = _TRACE_PARENT.match(incoming.header(b"traceparent") or "")
+    return found.group(1) if found else name_in(incoming, b"x-trace-id")
+
+
+def name_in(incoming: Incoming, header: bytes) -> str | None:
+    """Return a header that names something; what could not be stored as a name is as if left out."""
+    name = incoming.header(header)
+    return name if name is not None and _NAME.fullmatch(name) else None
+
+
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)")
+_NAME = re.compile(r"[\x21-\x7e]{1,512}")
 
 
 def negotiate(accept: str | None) -> str:

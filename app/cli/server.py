@@ -86,7 +86,9 @@ def dev(
                         owner_database_url=postgres.owner_url,
                         sealer_database_url=postgres.sealer_url,
                     ),
-                    "server": ServerSettings(graphiql=True, log_format=LogFormat.CONSOLE, log_level="WARNING"),
+                    "server": ServerSettings(
+                        graphiql=True, audit_retrievals=True, log_format=LogFormat.CONSOLE, log_level="WARNING"
+                    ),
                 }
             )
             configure_logging(settings.server.log_format, settings.server.log_level)

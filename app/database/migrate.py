@@ -30,6 +30,7 @@ def alembic_config(settings: Settings) -> Config:
 def configure_from_settings(config: Config, settings: Settings) -> None:
     """Hand the revisions what they take from the settings."""
     config.attributes["embedding_dimensions"] = settings.embeddings.index_dimensions
+    config.attributes["search_language"] = settings.database.search_language
     for name, url, variable in (
         ("runtime", settings.database.database_url, "KONSTRUCT_DATABASE_URL"),
         ("sealer", settings.database.sealer_database_url, "KONSTRUCT_SEALER_DATABASE_URL"),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,8 @@ from sqlalchemy.orm import defer
 from app.database.session import TenantSession
 from app.embeddings.vector import check_vector
 from app.errors import DocumentNotFound, InvalidInput, Path, PayloadTooLarge
-from app.filters import Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
+from app.filters import Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of, check_count, scoped
+from app.json_predicates import JsonPredicate
 from app.kb.chunking import MimeType, has_visible_text
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.pagination import Keyset, Page, PageRequest, Position
@@ -130,30 +131,42 @@ class DocumentFilter:
     external_id: StringFilter | None = None
     title: StringFilter | None = None
     updated_at: TimeFilter | None = None
+    metadata: Sequence[JsonPredicate] | None = None
 
     def checked(self, limits: Limits) -> "DocumentFilter":
         """Return itself if every operand can be compared."""
-        for item in fields(self):
-            operators = getattr(self, item.name)
+        for name in _COMPARED:
+            operators = getattr(self, name)
             if operators is not None:
-                operators.checked(("filter", item.name), limits)
+                operators.checked(("filter", name), limits)
+        check_count(("filter", "metadata"), self.metadata, limits)
+        for position, predicate in enumerate(self.metadata or ()):
+            predicate.checked(("filter", "metadata", position), limits)
         return self
 
     def operands(self) -> Operands:
         """Yield the values by name."""
-        for item in fields(self):
-            operators = getattr(self, item.name)
+        for name in _COMPARED:
+            operators = getattr(self, name)
             if operators is not None:
-                yield from operators.operands(item.name)
+                yield from operators.operands(name)
+        for position, predicate in enumerate(self.metadata or ()):
+            yield from predicate.operands(scoped("metadata", position))
 
     def condition(self) -> Condition:
         """Translate into one condition."""
         found: list[Condition] = []
-        for item in fields(self):
-            operators = getattr(self, item.name)
+        for name in _COMPARED:
+            operators = getattr(self, name)
             if operators is not None:
-                found.extend(operators.conditions(getattr(KnowledgeBaseDocument, item.name), item.name))
+                found.extend(operators.conditions(getattr(KnowledgeBaseDocument, name), name))
+        for position, predicate in enumerate(self.metadata or ()):
+            column = KnowledgeBaseDocument.document_metadata
+            found.extend(predicate.conditions(column, scoped("metadata", position)))
         return all_of(found)
+
+
+_COMPARED = ("id", "external_id", "title", "updated_at")
 
 
 async def list_documents(

@@ -1,18 +1,14 @@
-"""Finding passages by meaning, right for every tenant.
+"""Searching the knowledge base: by meaning, by words, or both at once, right for every tenant.
 
-An HNSW index knows nothing of tenants: under row level security it yields its nearest vectors first and the foreign
-ones are then filtered out, so that a small tenant beside large ones gets too few rows or none. So we choose the lane,
-not the planner, by how the query is written:
-
-- EXACT orders by the distance of the column itself, for which there is no index: every vector of the tenant is
-  compared. Right by construction, and fast as long as the candidates are few.
-- HNSW orders by the indexed half-precision expression with an iterative scan, takes more rows than wanted and ranks
-  them again by the exact distance. Should it yield fewer rows than there are candidates, the exact lane answers.
+A hybrid search ranks by meaning and by words separately and adds up what each rank is worth (reciprocal rank fusion): a
+passage that both find comes before one that a single way is sure of, and no scores of different kinds are compared.
+The passages themselves are found by the lanes; see `app.kb.lanes`.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import isnan
 from typing import Any
@@ -20,37 +16,38 @@ from uuid import UUID
 
 import numpy as np
 import orjson
-from cachetools import cached
-from pgvector.sqlalchemy import HALFVEC
-from pgvector.sqlalchemy import Vector as VectorType
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, func, literal_column, select
+from asyncpg import Record
+from sqlalchemy import Text, Uuid, bindparam, cast, select
 
 from app.database.session import TenantSession
-from app.database.statements import Statement, compile_statement, statement_cache
+from app.database.statements import compile_statement
 from app.embeddings.vector import Vector, has_direction
 from app.errors import InvalidInput
-from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
-from app.models import KBChunk, KnowledgeBaseDocument
+from app.kb.lanes import Candidates, Lane, SearchFilter, by_words, count_candidates, highlights, nearest, neighbours
+from app.models import KBChunk
 from app.settings import Limits
 from app.validation import JsonText
 
-# Up to here comparing every vector of the tenant takes some 10 ms (256 dimensions).
-EXACT_CANDIDATES = 20_000
+# What a rank is worth is 1 / (60 + rank): the constant of the method's inventors.
+_FUSION = 60
+# Each way gives this many times what is wanted to the fusion, and to the choice of few passages a document.
+_DEPTH_FACTOR = 4
+_LEAST_DEPTH = 50
+_MOST_DEPTH = 2000
+MOST_NEIGHBORS = 3
 
-# The index compares at half precision: what it ranks a little below the cut may belong above it.
-_OVERSAMPLING = 2
-_OVERSAMPLING_FLOOR = 40
-
-# How far and how the index is read, for this transaction only.
-_SCAN_SETTINGS = compile_statement(
-    select(
-        func.set_config("hnsw.iterative_scan", "relaxed_order", literal_column("true")),
-        func.set_config("hnsw.ef_search", bindparam("ef_search", type_=Text()), literal_column("true")),
-        func.set_config("hnsw.max_scan_tuples", "200000", literal_column("true")),
-    )
+_EVERYTHING = SearchFilter()
+_EMBEDDING = compile_statement(
+    select(cast(KBChunk.embedding, Text())).where(KBChunk.id == bindparam("id", type_=Uuid()))
 )
 
-_STATEMENTS = statement_cache()
+
+class SearchMode(StrEnum):
+    """What a search goes by."""
+
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+    HYBRID = "hybrid"
 
 
 class SearchStrategy(StrEnum):
@@ -58,62 +55,38 @@ class SearchStrategy(StrEnum):
 
     EXACT = "EXACT"
     HNSW = "HNSW"
+    KEYWORD = "KEYWORD"
+    HYBRID_EXACT = "HYBRID_EXACT"
+    HYBRID_HNSW = "HYBRID_HNSW"
 
 
 class ShortfallReason(StrEnum):
     """Why a search returned fewer passages than it was asked for."""
 
     NOT_ENOUGH_MATCHES = "NOT_ENOUGH_MATCHES"
+    SCAN_LIMIT_REACHED = "SCAN_LIMIT_REACHED"
     BELOW_MIN_SIMILARITY = "BELOW_MIN_SIMILARITY"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchFilter:
-    """Which documents are searched. An empty list of ids matches nothing."""
-
-    document_ids: Sequence[UUID] | None = None
-    external_ids: Sequence[str] | None = None
-    updated_at: TimeFilter | None = None
-
-    def checked(self, limits: Limits) -> "SearchFilter":
-        """Return itself if every operand can be compared."""
-        for name, _, operators in self._parts():
-            operators.checked(("filter", name), limits)
-        return self
-
-    def operands(self) -> Operands:
-        """Yield the values by name; the names are the filter's shape."""
-        for name, _, operators in self._parts():
-            yield from operators.operands(name)
-
-    def condition(self) -> Condition | None:
-        """Translate into a condition on documents; `None` when there is none."""
-        found: list[Condition] = []
-        for name, column, operators in self._parts():
-            found.extend(operators.conditions(column, name))
-        return all_of(found) if found else None
-
-    def _parts(self) -> Iterator[tuple[str, Column, SetFilter[UUID] | StringFilter | TimeFilter]]:
-        if self.document_ids is not None:
-            yield "document_ids", KnowledgeBaseDocument.id, SetFilter(in_=self.document_ids)
-        if self.external_ids is not None:
-            yield "external_ids", KnowledgeBaseDocument.external_id, StringFilter(in_=self.external_ids)
-        if self.updated_at is not None:
-            yield "updated_at", KnowledgeBaseDocument.updated_at, self.updated_at
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRequest:
-    """What to search for: `limit` passages nearest to a unit vector, by cosine similarity (-1 to 1).
+    """What to search for: `limit` passages by a unit vector, by words, or by both, as the mode says.
 
-    A vector without direction finds nothing.
+    A vector without direction finds nothing, nor do words that mean nothing. With `similar_to` the vector is that of a
+    stored passage, which is not found itself.
     """
 
     limit: int
+    mode: SearchMode = SearchMode.VECTOR
     vector: Vector = field(default_factory=lambda: np.zeros(0, np.float32))
+    words: str | None = None
+    similar_to: UUID | None = None
     min_similarity: float | None = None
-    where: SearchFilter = SearchFilter()
+    where: SearchFilter = _EVERYTHING
     exact: bool = False
+    max_per_document: int | None = None
+    neighbors: int = 0
+    with_highlights: bool = False
 
     def checked(self, limits: Limits) -> "SearchRequest":
         """Return itself if it can be answered."""
@@ -121,24 +94,45 @@ class SearchRequest:
             raise InvalidInput(("limit",), f"must be between 1 and {limits.search_results}, got {self.limit}")
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise InvalidInput(("min_similarity",), "must be between -1 and 1")
+        if self.max_per_document is not None and self.max_per_document < 1:
+            raise InvalidInput(("max_per_document",), f"must be 1 or more, got {self.max_per_document}")
+        if not 0 <= self.neighbors <= MOST_NEIGHBORS:
+            raise InvalidInput(("include_neighbors",), f"must be between 0 and {MOST_NEIGHBORS}, got {self.neighbors}")
         return self
 
 
 @dataclass(frozen=True, slots=True)
-class SearchHit:
-    """A passage and its cosine similarity to the query."""
+class Passage:
+    """A stored passage."""
 
     id: UUID
     document_id: UUID
     chunk_index: int
     content: str
     metadata: JsonText
-    similarity: float
+
+    @classmethod
+    def from_row(cls, row: Record) -> "Passage":
+        """Take it from a lane's row."""
+        return cls(row["id"], row["document_id"], row["chunk_index"], row["content"], JsonText(row["chunk_metadata"]))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A passage, what it was ranked by, and where each way had it; the similarity is the cosine to the query."""
+
+    passage: Passage
+    score: float
+    similarity: float | None = None
+    vector_rank: int | None = None
+    keyword_rank: int | None = None
+    neighbors: Sequence[Passage] = ()
+    highlight: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The passages found, the nearest first, and how they were found."""
+    """The passages found, the best first, and how they were found."""
 
     hits: Sequence[SearchHit]
     strategy: SearchStrategy
@@ -148,89 +142,140 @@ class SearchResult:
 
 
 async def search_chunks(session: TenantSession, request: SearchRequest, limits: Limits) -> SearchResult:
-    """Return the tenant's passages nearest to the vector, with the lane that found them."""
+    """Return the tenant's best passages, and how they were found."""
     started = time.perf_counter()
     request.checked(limits)
-    values = dict(request.where.checked(limits).operands())
-    ((candidates,),) = await session.fetch(_statement("count", request, tuple(values)), values)
-    # Text without a known word has no direction, and neither index nor distance is defined for it.
-    rows: list[SearchHit] = []
-    strategy = SearchStrategy.EXACT
-    if candidates and has_direction(request.vector):
-        # As text, which the server reads once: the driver would look at each element of a list.
-        values["query"] = orjson.dumps(request.vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-        if candidates > EXACT_CANDIDATES and not request.exact:
-            strategy = SearchStrategy.HNSW
-            await session.fetch(_SCAN_SETTINGS, {"ef_search": str(min(max(_oversampled(request.limit), 100), 1000))})
-            rows = await _nearest(session, request, strategy, values)
-            if len(rows) < min(request.limit, candidates):
-                strategy = SearchStrategy.EXACT
-        if strategy is SearchStrategy.EXACT:
-            rows = await _nearest(session, request, strategy, values)
-    hits = rows
-    if request.min_similarity is not None:
-        hits = [hit for hit in rows if hit.similarity >= request.min_similarity]
-    return SearchResult(
-        hits, strategy, candidates, _shortfall(request, rows, hits), (time.perf_counter() - started) * 1000
-    )
+    found = await count_candidates(session, request.where, limits)
+    if request.similar_to is not None:
+        request = replace(request, vector=await _vector_of(session, request.similar_to))
+    hits, strategy, reason = await _search(session, request, found)
+    hits = await _complete(session, request, hits)
+    return SearchResult(hits, strategy, found.count, reason, (time.perf_counter() - started) * 1000)
 
 
-async def _nearest(
-    session: TenantSession, request: SearchRequest, strategy: SearchStrategy, values: dict[str, Any]
-) -> list[SearchHit]:
-    shape = tuple(values)
-    rows = await session.fetch(_statement(strategy.value, request, shape), values)
-    return [
-        SearchHit(
-            row["id"], row["document_id"], row["chunk_index"], row["content"], JsonText(row["chunk_metadata"]),
-            1.0 - row["distance"],
-        )
-        for row in rows
-        # A vector of zeros is at no angle to anything: its distance is no number, and stands behind all numbers.
-        if not isnan(row["distance"])
-    ]  # fmt: skip
+async def _search(
+    session: TenantSession, request: SearchRequest, found: Candidates
+) -> tuple[list[SearchHit], SearchStrategy, ShortfallReason | None]:
+    """Look deeper and deeper until there are enough hits, or no more to find."""
+    depth = _first_depth(request)
+    while True:
+        ranked, lane, is_exhausted = await _rank(session, request, found, depth)
+        similar = _similar_enough(ranked, request.min_similarity)
+        hits = _few_per_document(similar, request.max_per_document)[: request.limit]
+        if len(hits) == request.limit:
+            return hits, _strategy(request, lane), None
+        if is_exhausted or depth >= _MOST_DEPTH:
+            reason = ShortfallReason.NOT_ENOUGH_MATCHES
+            if len(similar) < len(ranked):
+                reason = ShortfallReason.BELOW_MIN_SIMILARITY
+            elif not is_exhausted:
+                reason = ShortfallReason.SCAN_LIMIT_REACHED
+            return hits, _strategy(request, lane), reason
+        depth = min(depth * _DEPTH_FACTOR, _MOST_DEPTH)
 
 
-def _oversampled(limit: int) -> int:
-    return max(limit * _OVERSAMPLING, _OVERSAMPLING_FLOOR)
+def _first_depth(request: SearchRequest) -> int:
+    if request.mode is SearchMode.HYBRID or request.max_per_document is not None:
+        return max(request.limit * _DEPTH_FACTOR, _LEAST_DEPTH)
+    # The passage itself is among those that are like it.
+    return request.limit + (request.similar_to is not None)
 
 
-@cached(_STATEMENTS, key=lambda kind, request, shape: (kind, len(request.vector), request.limit, shape))
-def _statement(kind: str, request: SearchRequest, _shape: tuple[str, ...]) -> Statement:
-    documents = request.where.condition()
-    if kind == "count":
-        # Each document knows how many chunks it has, so that no chunk is read to count them.
-        count = select(func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0))
-        return compile_statement(count if documents is None else count.where(documents))
-    dimensions = len(request.vector)
-    # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
-    query = cast(bindparam("query", type_=VectorType()), VectorType())
-    distance = KBChunk.embedding.cosine_distance(query)
-    columns = (KBChunk.id, KBChunk.document_id, KBChunk.chunk_index, KBChunk.content)
-    found = select(*columns, KBChunk.chunk_metadata.label("chunk_metadata"), distance.label("distance"))
-    if kind == SearchStrategy.HNSW.value:
-        half = HALFVEC(dimensions)
-        by_index = cast(KBChunk.embedding, half).cosine_distance(cast(query, half))
-        near = _within(select(KBChunk.id), documents).order_by(by_index).limit(_written(_oversampled(request.limit)))
-        candidates = near.cte("near")
-        found = found.join(candidates, candidates.c.id == KBChunk.id)
-    else:
-        found = _within(found, documents)
-    return compile_statement(found.order_by(distance, KBChunk.id).limit(_written(request.limit)))
+async def _rank(
+    session: TenantSession, request: SearchRequest, found: Candidates, depth: int
+) -> tuple[list[SearchHit], Lane, bool]:
+    """Return the passages that each way has among its first, in order; the lane, and whether there are no others."""
+    vector, dimensions = _as_text(request.vector), len(request.vector)
+    near: list[Record] = []
+    worded: list[Record] = []
+    lane = Lane.EXACT
+    if found.count and request.mode is not SearchMode.KEYWORD and vector is not None:
+        near, lane = await nearest(session, found, vector, dimensions, depth, exact=request.exact)
+    if found.count and request.mode is not SearchMode.VECTOR and request.words is not None:
+        worded = await by_words(session, found, request.words, vector, dimensions, depth)
+    is_exhausted = len(near) < depth and len(worded) < depth
+    # A vector of zeros is at no angle to anything: its distance is no number, and stands behind all numbers.
+    near = [row for row in near if row["id"] != request.similar_to and not isnan(row["distance"])]
+    if request.mode is SearchMode.VECTOR:
+        return [_near_hit(row, rank) for rank, row in enumerate(near, start=1)], lane, is_exhausted
+    return _fused(near, worded, request.mode), lane, is_exhausted
 
 
-def _within(query: Select[Any], documents: Condition | None) -> Select[Any]:
-    if documents is None:
-        return query
-    return query.where(KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents)))
+def _near_hit(row: Record, rank: int) -> SearchHit:
+    similarity = 1.0 - row["distance"]
+    return SearchHit(Passage.from_row(row), similarity, similarity, vector_rank=rank)
 
 
-def _written(number: int) -> ColumnElement[int]:
-    # As text of the query and not as a parameter, so that PostgreSQL plans for the few rows that are wanted.
-    return literal_column(str(number))
+def _fused(near: Sequence[Record], worded: Sequence[Record], mode: SearchMode) -> list[SearchHit]:
+    rows = {row["id"]: row for row in (*worded, *near)}
+    vector_ranks = {row["id"]: rank for rank, row in enumerate(near, start=1)}
+    keyword_ranks = {row["id"]: rank for rank, row in enumerate(worded, start=1)}
+    hits = []
+    for passage_id, row in rows.items():
+        ranks = vector_ranks.get(passage_id), keyword_ranks.get(passage_id)
+        score = sum(1 / (_FUSION + rank) for rank in ranks if rank is not None)
+        if mode is SearchMode.KEYWORD:
+            score = row["relevance"]
+        hits.append(SearchHit(Passage.from_row(row), score, _similarity(row), *ranks))
+    if mode is SearchMode.KEYWORD:
+        # In the order of the lane, which puts those with all of the words first.
+        return hits
+    return sorted(hits, key=lambda hit: (-hit.score, -(hit.similarity or -1.0), hit.passage.id))
 
 
-def _shortfall(request: SearchRequest, rows: Sequence[SearchHit], hits: Sequence[SearchHit]) -> ShortfallReason | None:
-    if len(hits) >= request.limit:
+def _similarity(row: Record) -> float | None:
+    distance = row["distance"]
+    return None if distance is None or isnan(distance) else 1.0 - distance
+
+
+def _similar_enough(hits: list[SearchHit], least: float | None) -> list[SearchHit]:
+    if least is None:
+        return hits
+    return [hit for hit in hits if hit.similarity is not None and hit.similarity >= least]
+
+
+def _few_per_document(hits: list[SearchHit], most: int | None) -> list[SearchHit]:
+    if most is None:
+        return hits
+    seen: Counter[UUID] = Counter()
+    kept = []
+    for hit in hits:
+        seen[hit.passage.document_id] += 1
+        if seen[hit.passage.document_id] <= most:
+            kept.append(hit)
+    return kept
+
+
+def _strategy(request: SearchRequest, lane: Lane) -> SearchStrategy:
+    if request.mode is SearchMode.KEYWORD:
+        return SearchStrategy.KEYWORD
+    return SearchStrategy(lane.value if request.mode is SearchMode.VECTOR else f"HYBRID_{lane.value}")
+
+
+async def _complete(session: TenantSession, request: SearchRequest, hits: list[SearchHit]) -> list[SearchHit]:
+    """Add to the hits what is only looked up for those that are returned."""
+    if hits and request.with_highlights and request.words is not None:
+        marked = await highlights(session, [hit.passage.id for hit in hits], request.words)
+        hits = [replace(hit, highlight=marked.get(hit.passage.id)) for hit in hits]
+    if hits and request.neighbors:
+        places = [(hit.passage.document_id, hit.passage.chunk_index) for hit in hits]
+        beside = await neighbours(session, places, request.neighbors)
+        hits = [
+            replace(hit, neighbors=[Passage.from_row(row) for row in beside.get(place, ())])
+            for hit, place in zip(hits, places, strict=True)
+        ]
+    return hits
+
+
+async def _vector_of(session: TenantSession, passage_id: UUID) -> Vector:
+    rows: list[Any] = await session.fetch(_EMBEDDING, {"id": passage_id})
+    if not rows:
+        raise InvalidInput(("query", "similar_to_chunk_id"), "there is no such chunk")
+    return np.asarray(orjson.loads(rows[0][0]), np.float32)
+
+
+def _as_text(vector: Vector) -> str | None:
+    """Return a vector as the database reads it, which spares the driver a look at each number; `None` without one."""
+    if not has_direction(vector):
         return None
-    return ShortfallReason.BELOW_MIN_SIMILARITY if len(hits) < len(rows) else ShortfallReason.NOT_ENOUGH_MATCHES
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -4,8 +4,8 @@ from datetime import datetime
 from uuid import UUID
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tenant_owned import TenantOwned
@@ -50,6 +50,7 @@ class KBChunk(TenantOwned, Base):
         UniqueConstraint("tenant_id", "document_id", "chunk_index", name="kb_chunks_chunk_index_key"),
         CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata"),
         CheckConstraint("chunk_index >= 0", name="chunk_index"),
+        Index("kb_chunks_search_idx", "tenant_id", "search_vector", postgresql_using="gin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -59,3 +60,7 @@ class KBChunk(TenantOwned, Base):
     chunk_metadata: Mapped[JsonText] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
     # The number of dimensions is the database's own: migration 003 fixes it.
     embedding: Mapped[list[float]] = mapped_column(Vector())
+    # The words of the content, cut to their stems by the language that migration 007 fixes.
+    search_vector: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("to_tsvector(kb_search_language(), content)", persisted=True), deferred=True
+    )

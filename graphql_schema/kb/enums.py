@@ -1,18 +1,10 @@
 """The closed sets of the knowledge base, exposed in the API under their names by importing them from here."""
 
-from enum import StrEnum
-
 from app.kb.ingest import IngestOutcome
-from app.kb.search import SearchStrategy, ShortfallReason
+from app.kb.search import SearchMode, SearchStrategy, ShortfallReason
 from graphql_schema.enums import graphql_enum
 
-__all__ = ["IngestOutcome", "KbSearchMode", "SearchStrategy", "ShortfallReason"]
-
-
-class KbSearchMode(StrEnum):
-    """How to search."""
-
-    VECTOR = "vector"
+__all__ = ["IngestOutcome", "SearchMode", "SearchStrategy", "ShortfallReason"]
 
 
 graphql_enum(
@@ -22,6 +14,9 @@ graphql_enum(
     values={
         "EXACT": "Every candidate was compared: the answer is exact.",
         "HNSW": "The vector index was searched and its best ranked again by the exact distance.",
+        "KEYWORD": "Words were looked up.",
+        "HYBRID_EXACT": "Words were looked up, and every candidate's vector was compared.",
+        "HYBRID_HNSW": "Words were looked up, and so were vectors in their index.",
     },
 )
 graphql_enum(
@@ -30,14 +25,22 @@ graphql_enum(
     description="Why a search returned fewer hits than `limit`.",
     values={
         "NOT_ENOUGH_MATCHES": "There are no more chunks to find under this filter.",
+        "SCAN_LIMIT_REACHED": "The search went 2,000 passages deep and stopped there.",
         "BELOW_MIN_SIMILARITY": "The others are less similar than `minSimilarity`.",
     },
 )
 graphql_enum(
-    KbSearchMode,
+    SearchMode,
     name="KbSearchMode",
-    description="How to search.",
-    values={"VECTOR": "By meaning: the passages whose vectors are nearest to the query's."},
+    description="What a search goes by.",
+    values={
+        "VECTOR": "By meaning: the passages whose vectors are nearest to the query's.",
+        "KEYWORD": (
+            'By words and their stems, as web searches have them: `late parcel`, `"exact phrase"`, `parcel -invoice`.'
+            " Without quotes and minus signs a passage need not hold all words; those with all come first."
+        ),
+        "HYBRID": "By both, ranked by reciprocal rank fusion: what both find comes first.",
+    },
 )
 graphql_enum(
     IngestOutcome,

@@ -2,14 +2,24 @@
 
 from collections.abc import Mapping
 from typing import Any, cast
+from uuid import UUID
 
 import strawberry
 
 from app.errors import InvalidInput
+from app.json_predicates import JsonPredicate
 from app.kb.documents import ChunkInput, DocumentFilter, DocumentInput
-from app.kb.search import SearchFilter
-from graphql_schema.filters import DateTimeFilterInput, IdFilterInput, StringFilterInput, converted, uuids
-from graphql_schema.kb.enums import KbSearchMode
+from app.kb.lanes import SearchFilter
+from graphql_schema.filters import (
+    DateTimeFilterInput,
+    IdFilterInput,
+    JsonPredicateInput,
+    StringFilterInput,
+    converted,
+    uuids,
+)
+from graphql_schema.kb.enums import SearchMode
+from graphql_schema.pagination import read_uuid
 from graphql_schema.scalars import Json
 
 
@@ -104,6 +114,10 @@ class KbDocumentFilterInput:
         default=None, description="When its present version was ingested."
     )
 
+    metadata: list[JsonPredicateInput] | None = strawberry.field(
+        default=None, description="Conditions on what lies inside the metadata; all must hold."
+    )
+
     def to_filter(self) -> DocumentFilter:
         """Convert to the service's filter."""
         return DocumentFilter(
@@ -111,6 +125,7 @@ class KbDocumentFilterInput:
             external_id=converted(self.external_id),
             title=converted(self.title),
             updated_at=converted(self.updated_at),
+            metadata=_predicates(self.metadata),
         )
 
 
@@ -119,7 +134,12 @@ class KbQueryInput:
     """Exactly one of the two."""
 
     text: strawberry.Maybe[str] = strawberry.field(description="A question or some words, at most 16 KiB.")
-    vector: strawberry.Maybe[list[float]] = strawberry.field(description="A vector, as long as the index's.")
+    vector: strawberry.Maybe[list[float]] = strawberry.field(
+        description="A vector, as long as the index's; it is searched for by meaning alone."
+    )
+    similar_to_chunk_id: strawberry.Maybe[strawberry.ID] = strawberry.field(
+        description="A chunk of your tenant: passages that mean something like it, itself left out."
+    )
 
 
 @strawberry.input(description="Which documents to search. All conditions given must hold; null is as if left out.")
@@ -133,6 +153,9 @@ class KbSearchFilter:
         default=None,
         description="Only the documents under these keys of yours; an empty list matches nothing.",
     )
+    metadata: list[JsonPredicateInput] | None = strawberry.field(
+        default=None, description="Conditions on what lies inside the documents' metadata; all must hold."
+    )
     updated_at: DateTimeFilterInput | None = strawberry.field(
         default=None, description="Only documents whose present version was ingested then."
     )
@@ -142,6 +165,7 @@ class KbSearchFilter:
         return SearchFilter(
             document_ids=None if self.document_ids is None else uuids(self.document_ids),
             external_ids=None if self.external_ids is None else tuple(self.external_ids),
+            metadata=_predicates(self.metadata),
             updated_at=converted(self.updated_at),
         )
 
@@ -151,13 +175,25 @@ class KbSearchInput:
     """Input of `kbSearch`."""
 
     query: KbQueryInput = strawberry.field(description="What to search for.")
-    mode: KbSearchMode | None = strawberry.field(default=KbSearchMode.VECTOR, description="How to search.")
+    mode: SearchMode | None = strawberry.field(
+        default=SearchMode.HYBRID, description="What to go by; a vector or a chunk is always searched for by VECTOR."
+    )
     limit: int | None = strawberry.field(default=10, description="How many hits at most, 1 to 100.")
     min_similarity: float | None = strawberry.field(
         default=None,
-        description="Only hits at least so similar, -1 to 1 (0.3 is a usual floor for short questions).",
+        description=(
+            "Only hits at least so similar, -1 to 1, whatever they were found by (0.3 is a usual floor for short"
+            " questions)."
+        ),
     )
     filter: KbSearchFilter | None = strawberry.field(default=None, description="Which documents to search.")
+    include_neighbors: int | None = strawberry.field(
+        default=0, description="How many chunks before and after each hit to return with it, 0 to 3."
+    )
+    max_per_document: int | None = strawberry.field(
+        default=None,
+        description="How many hits of one document at most, so that one long document is not all there is.",
+    )
     exact: bool | None = strawberry.field(
         default=False, description="True: compare every candidate, however many there are."
     )
@@ -168,10 +204,16 @@ def _metadata(given: Json | None) -> Mapping[str, Any]:
     return {} if given is None else cast("Mapping[str, Any]", given)
 
 
-def query_of(sent: KbQueryInput) -> str | list[float]:
-    """Return the text or the vector to search for."""
+def _predicates(given: list[JsonPredicateInput] | None) -> tuple[JsonPredicate, ...] | None:
+    return None if given is None else tuple(predicate.to_filter() for predicate in given)
+
+
+def query_of(sent: KbQueryInput) -> str | list[float] | UUID:
+    """Return the text, the vector or the chunk to search for."""
     if sent.text:
         return sent.text.value
     if sent.vector:
         return sent.vector.value
-    raise InvalidInput(("query",), "pass either text or vector")
+    if sent.similar_to_chunk_id:
+        return read_uuid(("query", "similar_to_chunk_id"), sent.similar_to_chunk_id.value)
+    raise InvalidInput(("query",), "pass exactly one of text, vector and similarToChunkId")

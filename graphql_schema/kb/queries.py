@@ -2,21 +2,27 @@
 
 from dataclasses import replace
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from app.auth.principal import Scope
+from app.embeddings import EmbeddingProvider
 from app.embeddings.vector import check_vector, has_direction
 from app.errors import EmbeddingFailed, InvalidInput, Unavailable
 from app.kb.documents import DocumentFilter, find_document, find_document_by_external_id, list_documents
-from app.kb.search import SearchFilter, SearchRequest, search_chunks
+from app.kb.lanes import SearchFilter
+from app.kb.search import SearchMode, SearchRequest, search_chunks
 from app.pagination import PageRequest
 from app.validation import check_size, check_text
 from graphql_schema.arguments import After, Before, First, Last
 from graphql_schema.context import Context, Info
 from graphql_schema.kb.inputs import KbDocumentFilterInput, KbSearchInput, query_of
+from graphql_schema.kb.provenance import record_search
 from graphql_schema.kb.types import KbDocument, KbDocumentConnection, KbSearchResult
+from graphql_schema.lookahead import Selection, names_below
 from graphql_schema.pagination import find_uuid
+from graphql_schema.plans import selection
 
 _DEFAULT_LIMIT = 10
 
@@ -74,7 +80,12 @@ class KbQueries:
         return KbDocumentConnection.from_page(documents, where)
 
     @strawberry.field(
-        description="The passages of your tenant's documents nearest to a question. Needs the scope KB_READ."
+        description=(
+            "The passages of your tenant's documents that answer a question best. A search by a key that is bound to an"
+            " agent is itself recorded in the trail, where the installation says so, as the tool `kb_search`: with the"
+            " passages and versions it returned, under the trace of the request's `traceparent` or `X-Trace-Id` header."
+            " Needs the scope KB_READ."
+        )
     )
     async def kb_search(
         self,
@@ -84,13 +95,16 @@ class KbQueries:
         """Embed the question first, then search in a short session."""
         context = info.context
         context.require(Scope.KB_READ)
-        request, model = await _search_request(context, input)
+        request, model = await _search_request(context, input, selection(info))
         async with context.tenant_session() as session:
             result = await search_chunks(session, request, context.limits)
+        await record_search(context, _asked(input), request, result)
         return KbSearchResult.from_result(result, model)
 
 
-async def _search_request(context: Context, sent: KbSearchInput) -> tuple[SearchRequest, str | None]:
+async def _search_request(
+    context: Context, sent: KbSearchInput, selected: Selection
+) -> tuple[SearchRequest, str | None]:
     """Check the search and embed its text; return it with the model that was used."""
     provider = context.services.embeddings
     query = query_of(sent.query)
@@ -102,16 +116,40 @@ async def _search_request(context: Context, sent: KbSearchInput) -> tuple[Search
         min_similarity=sent.min_similarity,
         where=sent.filter.to_filter() if sent.filter else SearchFilter(),
         exact=bool(sent.exact),
+        max_per_document=sent.max_per_document,
+        neighbors=sent.include_neighbors or 0,
+        with_highlights="highlight" in names_below(selected, "hits"),
     ).checked(context.limits)
-    if not isinstance(query, str):
-        vector = check_vector(("query", "vector"), query, provider.dimensions)
-        if not has_direction(vector):
-            raise InvalidInput(("query", "vector"), "must not be all zeros: it has no direction to compare")
-        return replace(request, vector=vector), None
+    mode = sent.mode or SearchMode.HYBRID
+    if isinstance(query, str):
+        return await _for_text(provider, replace(request, words=query, mode=mode))
+    if mode is SearchMode.KEYWORD:
+        raise InvalidInput(("mode",), "KEYWORD needs words; pass query.text")
+    if isinstance(query, UUID):
+        return replace(request, similar_to=query), None
+    vector = check_vector(("query", "vector"), query, provider.dimensions)
+    if not has_direction(vector):
+        raise InvalidInput(("query", "vector"), "must not be all zeros: it has no direction to compare")
+    return replace(request, vector=vector), None
+
+
+async def _for_text(provider: EmbeddingProvider, request: SearchRequest) -> tuple[SearchRequest, str | None]:
+    """Embed the words of a search; without a provider those who did not ask for VECTOR search by words alone."""
+    if request.mode is SearchMode.KEYWORD:
+        return request, None
+    if provider.model is None and request.mode is SearchMode.HYBRID and request.min_similarity is None:
+        return replace(request, mode=SearchMode.KEYWORD), None
     try:
-        (vector,) = await provider.embed([query])
+        (vector,) = await provider.embed([request.words or ""])
     except EmbeddingFailed as error:
         if provider.model is None:
             raise
         raise Unavailable(error.reason) from error
     return replace(request, vector=vector), provider.model
+
+
+def _asked(sent: KbSearchInput) -> str:
+    query = query_of(sent.query)
+    if isinstance(query, str):
+        return query
+    return f"like chunk {query}" if isinstance(query, UUID) else f"a vector of {len(query)} numbers"

@@ -9,7 +9,7 @@ import strawberry
 from app.auth.principal import Scope
 from app.errors import NotFound
 from app.kb.documents import DocumentFilter, count_documents, list_chunks
-from app.kb.search import SearchHit, SearchResult
+from app.kb.search import Passage, SearchHit, SearchResult
 from app.pagination import Page, PageRequest
 from graphql_schema.arguments import After, First
 from graphql_schema.context import Info
@@ -51,14 +51,14 @@ class KbChunk(Node):
         )
 
     @classmethod
-    def from_hit(cls, hit: SearchHit) -> Self:
-        """Show the passage of a hit."""
+    def from_passage(cls, passage: Passage) -> Self:
+        """Show a passage that a search found."""
         return cls(
-            id=strawberry.ID(str(hit.id)),
-            chunk_index=hit.chunk_index,
-            content=hit.content,
-            metadata=Json(hit.metadata),
-            document_id=hit.document_id,
+            id=strawberry.ID(str(passage.id)),
+            chunk_index=passage.chunk_index,
+            content=passage.content,
+            metadata=Json(passage.metadata),
+            document_id=passage.document_id,
         )
 
 
@@ -172,16 +172,41 @@ class KbSearchHit:
     """One hit."""
 
     rank: int = strawberry.field(description="1 for the best hit.")
-    score: float = strawberry.field(description="What the hits are ranked by: here the cosine similarity.")
-    similarity: float | None = strawberry.field(
-        description="Cosine similarity to the query, -1 to 1; 1 means the same direction."
+    score: float = strawberry.field(
+        description=(
+            "What the hits are ranked by: the cosine similarity (VECTOR), the relevance of the words (KEYWORD) or the"
+            " sum of what both ranks are worth (HYBRID). Comparable within one answer only."
+        )
     )
+    similarity: float | None = strawberry.field(
+        description=(
+            "Cosine similarity to the query, -1 to 1; 1 means the same direction. Null when there is no vector to"
+            " compare with, as in a KEYWORD search."
+        )
+    )
+    vector_rank: int | None = strawberry.field(description="Its rank by meaning; null when it was not among the first.")
+    keyword_rank: int | None = strawberry.field(description="Its rank by words; null when it was not among the first.")
     chunk: KbChunk = strawberry.field(description="The passage.")
+    neighbors: list[KbChunk] = strawberry.field(
+        description="The chunks before and after it, in reading order, as many as `includeNeighbors` says."
+    )
+    highlight: str | None = strawberry.field(
+        description="The parts of it around the words of the query, which are in **bold** as Markdown has it."
+    )
 
     @classmethod
     def from_hit(cls, rank: int, hit: SearchHit) -> Self:
         """Show a hit."""
-        return cls(rank=rank, score=hit.similarity, similarity=hit.similarity, chunk=KbChunk.from_hit(hit))
+        return cls(
+            rank=rank,
+            score=hit.score,
+            similarity=hit.similarity,
+            vector_rank=hit.vector_rank,
+            keyword_rank=hit.keyword_rank,
+            chunk=KbChunk.from_passage(hit.passage),
+            neighbors=[KbChunk.from_passage(passage) for passage in hit.neighbors],
+            highlight=hit.highlight,
+        )
 
 
 @strawberry.type(description="How a search ran, so that an answer can be trusted or doubted for good reasons.")
@@ -216,8 +241,8 @@ class KbSearchResult:
             hits=[KbSearchHit.from_hit(rank, hit) for rank, hit in enumerate(result.hits, start=1)],
             diagnostics=KbSearchDiagnostics(
                 strategy=result.strategy,
-                # A lane that comes up short is followed by the exact one, so no hit is missing.
-                is_complete=True,
+                # A lane that comes up short is followed by the exact one, so that no other reason leaves hits out.
+                is_complete=result.shortfall_reason is not ShortfallReason.SCAN_LIMIT_REACHED,
                 shortfall_reason=result.shortfall_reason,
                 candidate_count=result.candidate_count,
                 embedding_model=embedding_model,

@@ -137,7 +137,7 @@ def any_filter(trail: Trail) -> st.SearchStrategy[dict[str, Any]]:
     return filters(simple_filters(trail.rows), 2)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 async def test_any_filter_counts_the_events_that_it_lists(
     trail: Trail, any_filter: st.SearchStrategy[dict[str, Any]], data: st.DataObject

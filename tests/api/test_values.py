@@ -784,6 +784,7 @@ UNLIKE: dict[str, Any] = {
     "ID": {},
     "DateTime": 5,
     "UUID": 5,
+    "BigInt": "x",
     "Decimal": {},
     "JSON": 5,
 }
@@ -795,6 +796,7 @@ LIKE: dict[str, Any] = {
     "ID": "x",
     "DateTime": "2026-01-01T00:00:00Z",
     "UUID": str(UUID(int=1)),
+    "BigInt": "1",
     "Decimal": "1",
     "JSON": {},
 }

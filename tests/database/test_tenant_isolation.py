@@ -91,6 +91,7 @@ _OTHER_POLICIES = {
     },
     "audit_log_leaves": {"sealer": ("konstruct_sealer", "ALL")},
     "audit_log_states": {"sealer": ("konstruct_sealer", "ALL")},
+    "kb_chunks": {"owner_search": ("konstruct_owner", "SELECT")},
 }
 
 _UNSAFE_VIEWS = """
@@ -241,10 +242,11 @@ async def test_partitions_are_locked_even_when_granted(own_settings: Settings, s
 
 @pytest.mark.parametrize(
     ("role", "table"),
-    # The owner lists the tenants, and looks candidates up in the search index as whoever calls its function.
+    # The owner lists the tenants, and looks candidates up in the search indexes as whoever calls its functions.
     [
-        *product(["app", "owner"], sorted({*WRITABLE_TABLES} - {"audit_events"})),
+        *product(["app", "owner"], sorted({*WRITABLE_TABLES} - {"audit_events", "kb_chunks"})),
         ("app", "audit_events"),
+        ("app", "kb_chunks"),
         ("app", "tenants"),
     ],
 )
@@ -395,6 +397,16 @@ async def test_definer_functions_are_narrow(settings: Settings) -> None:
         {
             "name": "find_api_key(bytea)",
             "configuration": ["search_path=pg_catalog, pg_temp"],
+            "is_public": False,
+        },
+        {
+            "name": "kb_keyword_candidates(tsquery,integer)",
+            "configuration": [
+                "enable_seqscan=off",
+                "enable_indexscan=off",
+                "enable_indexonlyscan=off",
+                "search_path=pg_catalog, public, pg_temp",
+            ],
             "is_public": False,
         },
     ]

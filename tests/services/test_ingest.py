@@ -101,7 +101,7 @@ async def is_found(database: Database, tenant: TestTenant, text: str) -> bool:
     """Whether a search for exactly this text finds it."""
     async with database.tenant_session(tenant.id) as session:
         result = await search_chunks(session, SearchRequest(limit=1, vector=direction(text)), LIMITS)
-    return [hit.content for hit in result.hits] == [text]
+    return [hit.passage.content for hit in result.hits] == [text]
 
 
 async def counts(tenant: TestTenant) -> tuple[int, int]:
@@ -224,7 +224,8 @@ async def test_own_vectors_are_kept_and_only_the_rest_is_embedded(
     async with database.tenant_session(tenant_a.id) as session:
         result = await search_chunks(session, SearchRequest(limit=1, vector=np.asarray(own, np.float32) / 2.5), LIMITS)
     (hit,) = result.hits
-    assert (hit.content, hit.metadata) == ("brings its own", '{"page": 4}')
+    assert (hit.passage.content, hit.passage.metadata) == ("brings its own", '{"page": 4}')
+    assert hit.similarity is not None
     assert hit.similarity == pytest.approx(1, abs=1e-6)
     assert await is_found(database, tenant_a, "third")
 

@@ -24,8 +24,9 @@ from app.database.statements import Statement
 from app.embeddings.vector import Vector, check_vector
 from app.errors import InvalidInput
 from app.filters import TimeFilter
-from app.kb import search
-from app.kb.search import SearchFilter, SearchRequest, SearchResult, SearchStrategy, ShortfallReason, search_chunks
+from app.kb import lanes
+from app.kb.lanes import SearchFilter
+from app.kb.search import SearchRequest, SearchResult, SearchStrategy, ShortfallReason, search_chunks
 from app.settings import EmbeddingsProvider, EmbeddingsSettings, Limits, Settings
 from tests.support.database import TestTenant, connect, fresh_database, new_tenant
 from tests.support.server import Answer, GraphQLClient, LiveServer, live_server
@@ -166,7 +167,7 @@ async def pool(vector_settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture
 def index_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the index lane begin at 100 candidates."""
-    monkeypatch.setattr(search, "EXACT_CANDIDATES", 100)
+    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100)
 
 
 async def api_answer(server: LiveServer, tenant: TestTenant, **sent: Any) -> Answer:
@@ -194,7 +195,7 @@ async def library_search(pool: Database, filled: Filled, vector: Sequence[float]
 
 def contents(result: SearchResult) -> list[str]:
     """Return the contents of the hits, in their order."""
-    return [hit.content for hit in result.hits]
+    return [hit.passage.content for hit in result.hits]
 
 
 def assert_equal_to_brute_force(hits: list[dict[str, Any]], filled: Filled, query: Sequence[float], k: int) -> None:
@@ -230,7 +231,7 @@ async def test_small_tenant_is_whole_in_the_index_lane_too(
     pool: Database, small: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if a small tenant went through the shared index, a short answer would be completed by the exact lane."""
-    monkeypatch.setattr(search, "EXACT_CANDIDATES", 10)
+    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 10)
     result = await library_search(pool, small, [1.0] * DIMENSIONS)
     assert contents(result) == [content for content, _ in small.nearest([1.0] * DIMENSIONS, 10)]
 
@@ -254,7 +255,7 @@ async def test_exactly_k_hits_through_the_index(pool: Database, large: Filled, k
     assert len(set(contents(result))) == k
     exact = dict(large.nearest(query, 20_000))
     np.testing.assert_allclose(
-        [hit.similarity for hit in result.hits], [exact[hit.content] for hit in result.hits], atol=1e-6
+        [hit.similarity or 0.0 for hit in result.hits], [exact[hit.passage.content] for hit in result.hits], atol=1e-6
     )
 
 
@@ -333,7 +334,7 @@ async def test_minimum_similarity_cuts_and_says_so(
     pool: Database, grouped: Filled, monkeypatch: pytest.MonkeyPatch, lane: str
 ) -> None:
     """Hits below the floor are left out and the shortfall is explained, in both lanes alike."""
-    monkeypatch.setattr(search, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
+    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
     query = grouped.vectors[9].tolist()
     ranked = grouped.nearest(query, 10)
     floor = (ranked[3][1] + ranked[4][1]) / 2
@@ -359,7 +360,7 @@ async def test_filters_leave_the_best_of_what_they_allow(
     pool: Database, grouped: Filled, monkeypatch: pytest.MonkeyPatch, lane: str
 ) -> None:
     """Searching three of forty documents, by id or key, yields the best of those three, in both lanes."""
-    monkeypatch.setattr(search, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
+    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
     query = grouped.vectors[0].tolist()
     allowed = [*range(700, 800), *range(1500, 1600), *range(3900, 4000)]
     expected = [content for content, _ in grouped.nearest(query, 4000) if int(content) in set(allowed)][:10]
@@ -520,11 +521,14 @@ async def test_zero_vector_is_refused_in_a_query_and_never_found(fresh: tuple[Te
 
 
 async def test_text_is_refused_where_nothing_embeds_it(fresh: tuple[TestTenant, GraphQLClient]) -> None:
-    """Without a provider a text query says what to send instead."""
+    """Without a provider a search by meaning says what to send instead; by default words are searched for."""
     _, client = fresh
-    refused = await client.execute(SEARCH, {"input": {"query": {"text": "refund"}}})
-    assert refused.codes == ["BAD_USER_INPUT"]
-    assert "send vectors of 8 numbers" in refused.body["errors"][0]["message"]
+    for options in ({"mode": "VECTOR"}, {"minSimilarity": 0.1}):
+        refused = await client.execute(SEARCH, {"input": {"query": {"text": "refund"}, **options}})
+        assert refused.codes == ["BAD_USER_INPUT"]
+        assert "send vectors of 8 numbers" in refused.body["errors"][0]["message"]
+    found = await client.data(SEARCH, {"input": {"query": {"text": "refund"}}})
+    assert found["kbSearch"]["diagnostics"]["strategy"] == "KEYWORD"
 
 
 async def insert_and_search(client: GraphQLClient, numbers: Matrix, offset: int) -> None:

@@ -1,0 +1,305 @@
+"""The ways to passages: by the vector's index, by every vector, by words. Each gives rows, the best first.
+
+An HNSW index knows nothing of tenants: under row level security it yields its nearest vectors first and the foreign
+ones are then filtered out, so that a small tenant beside large ones gets too few rows or none. So we choose the lane,
+not the planner, by how the query is written:
+
+- EXACT orders by the distance of the column itself, for which there is no index: every vector of the tenant is
+  compared. Right by construction, and fast as long as the candidates are few.
+- HNSW orders by the indexed half-precision expression with an iterative scan, takes more rows than wanted and ranks
+  them again by the exact distance. Should it yield fewer rows than there are candidates, the exact lane answers.
+- Words are looked up in an index through a function that knows the session's tenant (migration 007), or, among the few
+  documents that a filter leaves, in every passage.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+from cachetools import cached
+from pgvector.sqlalchemy import HALFVEC
+from pgvector.sqlalchemy import Vector as VectorType
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
+
+from app.database.session import TenantSession
+from app.database.statements import Statement, compile_statement, statement_cache
+from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of, check_count, scoped
+from app.json_predicates import JsonPredicate
+from app.models import KBChunk, KnowledgeBaseDocument
+from app.settings import Limits
+
+# Up to here comparing every vector of the tenant takes some 10 ms (256 dimensions).
+EXACT_CANDIDATES = 20_000
+
+# The index compares at half precision: what it ranks a little below the cut may belong above it.
+_OVERSAMPLING = 2
+_OVERSAMPLING_FLOOR = 40
+
+# How far and how the index is read, for this transaction only.
+_SCAN_SETTINGS = compile_statement(
+    select(
+        func.set_config("hnsw.iterative_scan", "relaxed_order", literal_column("true")),
+        func.set_config("hnsw.ef_search", bindparam("ef_search", type_=Text()), literal_column("true")),
+        func.set_config("hnsw.max_scan_tuples", "200000", literal_column("true")),
+    )
+)
+
+_STATEMENTS = statement_cache()
+
+
+class Lane(StrEnum):
+    """How the passages nearest to a vector were found."""
+
+    EXACT = "EXACT"
+    HNSW = "HNSW"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchFilter:
+    """Which documents are searched. An empty list of ids matches nothing."""
+
+    document_ids: Sequence[UUID] | None = None
+    external_ids: Sequence[str] | None = None
+    metadata: Sequence[JsonPredicate] | None = None
+    updated_at: TimeFilter | None = None
+
+    def checked(self, limits: Limits) -> "SearchFilter":
+        """Return itself if every operand can be compared."""
+        for name, _, operators in self._parts():
+            operators.checked(("filter", name), limits)
+        check_count(("filter", "metadata"), self.metadata, limits)
+        for position, predicate in enumerate(self.metadata or ()):
+            predicate.checked(("filter", "metadata", position), limits)
+        return self
+
+    def operands(self) -> Operands:
+        """Yield the values by name; the names are the filter's shape."""
+        for name, _, operators in self._parts():
+            yield from operators.operands(name)
+        for position, predicate in enumerate(self.metadata or ()):
+            yield from predicate.operands(scoped("metadata", position))
+
+    def condition(self) -> Condition | None:
+        """Translate into a condition on documents; `None` when there is none."""
+        found: list[Condition] = []
+        for name, compared, operators in self._parts():
+            found.extend(operators.conditions(compared, name))
+        for position, predicate in enumerate(self.metadata or ()):
+            inside = KnowledgeBaseDocument.document_metadata
+            found.extend(predicate.conditions(inside, scoped("metadata", position)))
+        return all_of(found) if found else None
+
+    def _parts(self) -> Iterator[tuple[str, Column, SetFilter[UUID] | StringFilter | TimeFilter]]:
+        if self.document_ids is not None:
+            yield "document_ids", KnowledgeBaseDocument.id, SetFilter(in_=self.document_ids)
+        if self.external_ids is not None:
+            yield "external_ids", KnowledgeBaseDocument.external_id, StringFilter(in_=self.external_ids)
+        if self.updated_at is not None:
+            yield "updated_at", KnowledgeBaseDocument.updated_at, self.updated_at
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a filter leaves to be searched, and the filter's values by name."""
+
+    where: SearchFilter
+    values: Mapping[str, Any]
+    count: int
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """What tells the filter's SQL from that of others."""
+        return (*self.values,)
+
+
+async def count_candidates(session: TenantSession, where: SearchFilter, limits: Limits) -> Candidates:
+    """Count the passages that a filter leaves; raise `InvalidInput` for an impossible one."""
+    values = dict(where.checked(limits).operands())
+    ((count,),) = await session.fetch(_count_statement((*values,), where), values)
+    return Candidates(where, values, count)
+
+
+async def nearest(
+    session: TenantSession, found: Candidates, vector: str, dimensions: int, depth: int, *, exact: bool
+) -> tuple[list[Record], Lane]:
+    """Return the passages nearest to a vector (as JSON text), with their `distance`, and the lane that found them."""
+    values = {**found.values, "query": vector}
+    if found.count > EXACT_CANDIDATES and not exact:
+        await session.fetch(_SCAN_SETTINGS, {"ef_search": str(min(max(_oversampled(depth), 100), 1000))})
+        rows = await session.fetch(_near_statement((Lane.HNSW, dimensions, depth, found.shape), found.where), values)
+        if len(rows) >= min(depth, found.count):
+            return rows, Lane.HNSW
+    rows = await session.fetch(_near_statement((Lane.EXACT, dimensions, depth, found.shape), found.where), values)
+    return rows, Lane.EXACT
+
+
+async def by_words(
+    session: TenantSession, found: Candidates, words: str, vector: str | None, dimensions: int, depth: int
+) -> list[Record]:
+    """Return the passages with the words, with their `relevance`; with a vector, with their `distance` too."""
+    values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
+    # Where a filter leaves few passages all of them are looked at; the index knows nothing of documents.
+    is_plain = bool(found.values) and found.count <= EXACT_CANDIDATES
+    shape = (is_plain, has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
+    return await session.fetch(_words_statement(shape, found.where), values)
+
+
+async def highlights(session: TenantSession, ids: Sequence[UUID], words: str) -> dict[UUID, str]:
+    """Return, for each passage, its parts around the words, which are marked as **bold**."""
+    rows = await session.fetch(_HIGHLIGHTS[has_operators(words)], {"ids": list(ids), "words": words})
+    return {row["id"]: row["highlight"] for row in rows}
+
+
+async def neighbours(
+    session: TenantSession, places: Sequence[tuple[UUID, int]], reach: int
+) -> dict[tuple[UUID, int], list[Record]]:
+    """Return the passages before and after each (document, index), up to `reach` on each side, in reading order."""
+    rows = await session.fetch(
+        _NEIGHBOURS,
+        {"documents": [document for document, _ in places], "indexes": [index for _, index in places], "reach": reach},
+    )
+    found: dict[tuple[UUID, int], list[Record]] = {}
+    for row in rows:
+        found.setdefault((row["document_id"], row["of_index"]), []).append(row)
+    return found
+
+
+def has_operators(words: str) -> bool:
+    """Whether somebody who writes so knows what a web search does with quotes and minus signs."""
+    return _OPERATORS.search(words) is not None
+
+
+_OPERATORS = re.compile(r'"|(?:^|\s)-\w')
+
+
+def _oversampled(limit: int) -> int:
+    return max(limit * _OVERSAMPLING, _OVERSAMPLING_FLOOR)
+
+
+_PASSAGE = (
+    KBChunk.id, KBChunk.document_id, KBChunk.chunk_index, KBChunk.content,
+    KBChunk.chunk_metadata.label("chunk_metadata"),
+)  # fmt: skip
+
+
+@cached(_STATEMENTS, key=lambda shape, _where: ("count", shape))
+def _count_statement(_shape: tuple[str, ...], where: SearchFilter) -> Statement:
+    # Each document knows how many chunks it has, so that no chunk is read to count them.
+    count = select(func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0))
+    documents = where.condition()
+    return compile_statement(count if documents is None else count.where(documents))
+
+
+@cached(_STATEMENTS, key=lambda shape, _where: ("near", shape))
+def _near_statement(shape: tuple[Lane, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
+    lane, dimensions, depth, _ = shape
+    documents = where.condition()
+    query, distance = _distance()
+    found = select(*_PASSAGE, distance.label("distance"))
+    if lane is Lane.HNSW:
+        half = HALFVEC(dimensions)
+        by_index = cast(KBChunk.embedding, half).cosine_distance(cast(query, half))
+        near = _within(select(KBChunk.id), documents).order_by(by_index).limit(_written(_oversampled(depth)))
+        candidates = near.cte("near")
+        found = found.join(candidates, candidates.c.id == KBChunk.id)
+    else:
+        found = _within(found, documents)
+    return compile_statement(found.order_by(distance, KBChunk.id).limit(_written(depth)))
+
+
+@cached(_STATEMENTS, key=lambda shape, _where: ("words", shape))
+def _words_statement(shape: tuple[bool, bool, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
+    is_plain, as_written, dimensions, depth, _ = shape
+    documents = where.condition()
+    strict, loose = _queries(as_written=as_written)
+    distance: ColumnElement[Any] = _distance()[1] if dimensions else literal_column("NULL::float8", Float())
+    holds_all = KBChunk.search_vector.op("@@")(strict)
+    if is_plain:
+        relevance: ColumnElement[Any] = func.ts_rank(KBChunk.search_vector, loose, literal_column("1"))
+        rows = select(*_PASSAGE, distance.label("distance"), relevance.label("relevance"))
+        rows = _within(rows.where(KBChunk.search_vector.op("@@", is_comparison=True)(loose)), documents)
+    else:
+        # More than wanted: the filter comes afterwards, and who holds all of the words comes first.
+        most: ColumnElement[int] = literal_column(str(max(depth * 4, 200) if documents is None else 5000))
+        given = func.kb_keyword_candidates(loose, most).table_valued("id", "relevance")
+        relevance = given.c.relevance
+        rows = select(*_PASSAGE, distance.label("distance"), relevance.label("relevance"))
+        rows = _within(rows.join(given, given.c.id == KBChunk.id), documents)
+    return compile_statement(rows.order_by(holds_all.desc(), relevance.desc(), KBChunk.id).limit(_written(depth)))
+
+
+def _distance() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
+    query = cast(bindparam("query", type_=VectorType()), VectorType())
+    return query, KBChunk.embedding.cosine_distance(query)
+
+
+def _queries(*, as_written: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the web search, and the same with every word optional unless it is written with operators."""
+    strict = func.websearch_to_tsquery(func.kb_search_language(), bindparam("words", type_=Text()))
+    if as_written:
+        return strict, strict
+    return strict, cast(func.replace(cast(strict, Text()), " & ", " | "), TSQUERY())
+
+
+def _within(query: Select[Any], documents: Condition | None) -> Select[Any]:
+    if documents is None:
+        return query
+    return query.where(KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents)))
+
+
+def _written(number: int) -> ColumnElement[int]:
+    # As text of the query and not as a parameter, so that PostgreSQL plans for the few rows that are wanted.
+    return literal_column(str(number))
+
+
+def _highlight_statement(*, as_written: bool) -> Statement:
+    _, loose = _queries(as_written=as_written)
+    options: ColumnElement[str] = literal_column(
+        "'StartSel=**, StopSel=**, MaxFragments=2, MinWords=8, MaxWords=24, FragmentDelimiter=\" … \"'"
+    )
+    highlight = func.ts_headline(func.kb_search_language(), KBChunk.content, loose, options)
+    wanted = KBChunk.id == any_(bindparam("ids", type_=ARRAY(Uuid())))
+    return compile_statement(select(KBChunk.id, highlight.label("highlight")).where(wanted))
+
+
+_HIGHLIGHTS = {as_written: _highlight_statement(as_written=as_written) for as_written in (False, True)}
+
+
+def _neighbour_statement() -> Statement:
+    arrays = (bindparam("documents", type_=ARRAY(Uuid())), bindparam("indexes", type_=ARRAY(Integer())))
+    given = func.unnest(*arrays).table_valued(column("document", Uuid()), column("of_index", Integer()))
+    places = given.render_derived("places")
+    reach = bindparam("reach", type_=Integer())
+    query = (
+        select(*_PASSAGE, places.c.of_index)
+        .join(places, places.c.document == KBChunk.document_id)
+        .where(
+            KBChunk.chunk_index.between(places.c.of_index - reach, places.c.of_index + reach),
+            KBChunk.chunk_index != places.c.of_index,
+        )
+    )
+    return compile_statement(query.order_by(KBChunk.document_id, places.c.of_index, KBChunk.chunk_index))
+
+
+_NEIGHBOURS = _neighbour_statement()
