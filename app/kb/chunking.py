@@ -25,10 +25,13 @@ _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u00ad\u2060"), Non
 
 
 class MimeType(StrEnum):
-    """The kinds of text that can be cut."""
+    """The kinds of text that can be cut, by where it came from."""
 
     PLAIN = "text/plain"
     MARKDOWN = "text/markdown"
+    HTML = "text/html"
+    # What was taken out of a PDF; the API takes no files.
+    PDF = "application/pdf"
 
 
 def has_visible_text(text: str) -> bool:

@@ -19,8 +19,9 @@ from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
 from app.embeddings import EmbeddingProvider, Vector
 from app.embeddings.vector import check_vector
-from app.errors import DocumentNotFound, UserMistake, VersionConflict
-from app.kb.chunking import chunk_text
+from app.errors import DocumentNotFound, InvalidInput, UserMistake, VersionConflict
+from app.kb.chunking import MimeType, chunk_text
+from app.kb.conversion import html_to_markdown
 from app.kb.documents import CheckedDocument, DocumentInput, check_document
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.settings import Limits
@@ -81,7 +82,9 @@ class DocumentIngester:
         source = checked.source
         if source.text is not None:
             # In a thread: cutting a large document must not hold up the other requests.
-            contents = await asyncio.to_thread(chunk_text, source.text, checked.mime_type)
+            contents = await asyncio.to_thread(_cut, source.text, checked.mime_type)
+            if not contents:
+                raise InvalidInput(("body", "text"), "must contain text to read")
             metadata: Sequence[JsonText] = [JsonText("{}")] * len(contents)
             given: Sequence[Sequence[float] | None] = [None] * len(contents)
         else:
@@ -96,6 +99,12 @@ class DocumentIngester:
             for embedding in given
         ]
         return [_Passage(*parts) for parts in zip(contents, metadata, vectors, strict=True)]
+
+
+def _cut(text: str, mime_type: MimeType) -> list[str]:
+    if mime_type is MimeType.HTML:
+        return chunk_text(html_to_markdown(text), MimeType.MARKDOWN)
+    return chunk_text(text, mime_type)
 
 
 async def _find_stored(session: TenantSession, external_id: str) -> KnowledgeBaseDocument | None:

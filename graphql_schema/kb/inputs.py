@@ -60,7 +60,11 @@ class IngestKbDocumentInput:
     body: KbDocumentBodyInput = strawberry.field(description="Its content.")
     source_uri: str | None = strawberry.field(default=None, description="Where it came from, at most 512 bytes.")
     mime_type: str | None = strawberry.field(
-        default="text/plain", description="`text/plain` or `text/markdown`: Markdown is cut at its headings."
+        default="text/plain",
+        description=(
+            "`text/plain`, `text/markdown` or `text/html`: Markdown and HTML are cut at their headings. For text that"
+            " you took out of a PDF, `application/pdf`."
+        ),
     )
     metadata: Json | None = strawberry.field(
         default=None, description="Free-form details: a JSON object of at most 64 KiB and 16 levels."
