@@ -45,9 +45,8 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the smallest few elements of a big list", ("heapq.nsmallest",)),
     (
         "where would this number go in a sorted list?",
-        ("bisect.bisect_left", "bisect.bisect_right", "bisect.insort_right", "bisect.insort_left"),
+        ("bisect.bisect_left", "bisect.bisect", "bisect.insort", "bisect.insort_left"),
     ),
-    ("greatest number that divides both", ("math.gcd",)),
     ("are two floats nearly the same?", ("math.isclose",)),
     ("hypotenuse of a triangle", ("math.hypot", "math.dist")),
     ("turn degrees into what sine expects", ("math.radians",)),
@@ -88,7 +87,6 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("file ending of a path", ("os.path.splitext",)),
     ("what is the longest beginning that these paths share?", ("os.path.commonpath", "os.path.commonprefix")),
     ("is it a leap year?", ("calendar.isleap",)),
-    ("read a spreadsheet export with the column names as keys", ("csv.DictReader",)),
     ("guess from its name what kind of file it is", ("mimetypes.guess_type",)),
     ("let somebody type a password without showing it", ("getpass.getpass",)),
     ("pick one of the options by chance, some more likely than others", ("random.choices",)),
@@ -103,7 +101,6 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("make a with statement out of a generator", ("contextlib.contextmanager",)),
     ("pass over an exception of a certain kind silently", ("contextlib.suppress",)),
     ("open the user's browser at an address", ("webbrowser.open", "webbrowser.open_new_tab", "webbrowser.open_new")),
-    ("an id that is unique without asking anybody, by chance", ("uuid.uuid4",)),
     ("pull the parameters of a function out of it", ("inspect.signature", "inspect.getfullargspec")),
     (
         "print a deeply nested structure so that people can read it",

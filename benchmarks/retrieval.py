@@ -25,7 +25,7 @@ _SEARCH = (
     " maxPerDocument: 1}) { hits { chunk { document { externalId } } } diagnostics { embeddingModel tookMs } } }"
 )
 _MODES = ("VECTOR", "KEYWORD", "HYBRID")
-_SHORTEST_DOCSTRING = 60
+_SHORTEST_DOCSTRING = 40
 _BATCH = 50
 
 

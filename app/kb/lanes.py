@@ -8,8 +8,7 @@ not the planner, by how the query is written:
   compared. Right by construction, and fast as long as the candidates are few.
 - HNSW orders by the indexed half-precision expression with an iterative scan, takes more rows than wanted and ranks
   them again by the exact distance. Should it yield fewer rows than there are candidates, the exact lane answers.
-- Words are looked up in an index through a function that knows the session's tenant (migration 007), or, among the few
-  documents that a filter leaves, in every passage.
+- Words are looked up in an index, through a function that knows the session's tenant (migration 007).
 """
 
 import re
@@ -158,9 +157,7 @@ async def by_words(
 ) -> list[Record]:
     """Return the passages with the words, with their `relevance`; with a vector, with their `distance` too."""
     values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
-    # Where a filter leaves few passages all of them are looked at; the index knows nothing of documents.
-    is_plain = bool(found.values) and found.count <= EXACT_CANDIDATES
-    shape = (is_plain, has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
+    shape = (has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
     return await session.fetch(_words_statement(shape, found.where), values)
 
 
@@ -228,24 +225,24 @@ def _near_statement(shape: tuple[Lane, int, int, tuple[str, ...]], where: Search
 
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("words", shape))
-def _words_statement(shape: tuple[bool, bool, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
-    is_plain, as_written, dimensions, depth, _ = shape
+def _words_statement(shape: tuple[bool, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
+    as_written, dimensions, depth, _ = shape
     documents = where.condition()
     strict, loose = _queries(as_written=as_written)
+    lexemes = func.tsvector_to_array(func.to_tsvector(func.kb_search_language(), bindparam("words", type_=Text())))
+    wanted: ColumnElement[Any] = literal_column("NULL::uuid[]")
+    if documents is not None:
+        wanted = func.array(select(KnowledgeBaseDocument.id).where(documents).scalar_subquery())
+    # More than wanted: who holds all of the words comes first.
+    most = _written(max(depth * 4, 200))
+    given = func.kb_keyword_candidates(loose, lexemes, wanted, most).table_valued("id", "relevance")
     distance: ColumnElement[Any] = _distance()[1] if dimensions else literal_column("NULL::float8", Float())
-    holds_all = KBChunk.search_vector.op("@@")(strict)
-    if is_plain:
-        relevance: ColumnElement[Any] = func.ts_rank(KBChunk.search_vector, loose, literal_column("1"))
-        rows = select(*_PASSAGE, distance.label("distance"), relevance.label("relevance"))
-        rows = _within(rows.where(KBChunk.search_vector.op("@@", is_comparison=True)(loose)), documents)
-    else:
-        # More than wanted: the filter comes afterwards, and who holds all of the words comes first.
-        most: ColumnElement[int] = literal_column(str(max(depth * 4, 200) if documents is None else 5000))
-        given = func.kb_keyword_candidates(loose, most).table_valued("id", "relevance")
-        relevance = given.c.relevance
-        rows = select(*_PASSAGE, distance.label("distance"), relevance.label("relevance"))
-        rows = _within(rows.join(given, given.c.id == KBChunk.id), documents)
-    return compile_statement(rows.order_by(holds_all.desc(), relevance.desc(), KBChunk.id).limit(_written(depth)))
+    rows = (
+        select(*_PASSAGE, distance.label("distance"), given.c.relevance)
+        .join(given, given.c.id == KBChunk.id)
+        .order_by(KBChunk.search_vector.op("@@")(strict).desc(), given.c.relevance.desc(), KBChunk.id)
+    )
+    return compile_statement(_within(rows, documents).limit(_written(depth)))
 
 
 def _distance() -> tuple[ColumnElement[Any], ColumnElement[Any]]:

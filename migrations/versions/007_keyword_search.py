@@ -22,7 +22,7 @@ down_revision = "006"
 branch_labels = None
 depends_on = None
 
-_FUNCTION = "kb_keyword_candidates(tsquery, integer)"
+_FUNCTION = "kb_keyword_candidates(tsquery, text[], uuid[], integer)"
 
 
 def upgrade() -> None:
@@ -53,16 +53,33 @@ def _create_language(language: str) -> None:
 
 
 def _create_candidates() -> None:
+    # What a word is worth is how rare it is among the passages that match (BM25, each word counted once): a question in
+    # whole sentences holds many words that say little. PostgreSQL's own ranking knows nothing of other passages.
     op.execute(
         """
-        CREATE FUNCTION kb_keyword_candidates(words tsquery, most integer)
-        RETURNS TABLE (id uuid, relevance real)
+        CREATE FUNCTION kb_keyword_candidates(words tsquery, lexemes text[], documents uuid[], most integer)
+        RETURNS TABLE (id uuid, relevance float8)
         LANGUAGE sql STABLE SECURITY DEFINER
         SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
         AS $$
-            SELECT c.id, ts_rank(c.search_vector, words, 1) FROM kb_chunks c
-            WHERE c.tenant_id = current_tenant() AND c.search_vector @@ words
-            ORDER BY 2 DESC, c.id LIMIT most
+            WITH matching AS MATERIALIZED (
+                SELECT c.id, c.search_vector, length(c.search_vector) AS size FROM kb_chunks c
+                WHERE c.tenant_id = current_tenant() AND c.search_vector @@ words
+                  AND (documents IS NULL OR c.document_id = ANY (documents))
+                LIMIT 20000
+            ),
+            held AS MATERIALIZED (
+                SELECT m.id, m.size, l.lexeme FROM matching m
+                JOIN (SELECT lexeme, quote_literal(lexeme)::tsquery AS query FROM unnest(lexemes) lexeme) l
+                  ON m.search_vector @@ l.query
+            ),
+            worth AS (
+                SELECT lexeme, ln(1 + (SELECT count(*) FROM matching)::float8 / count(*)) AS value
+                FROM held GROUP BY lexeme
+            )
+            SELECT h.id, sum(w.value) / (1 + 1.2 * (0.25 + 0.75 * h.size / (SELECT avg(size) FROM matching)))
+            FROM held h JOIN worth w USING (lexeme)
+            GROUP BY h.id, h.size ORDER BY 2 DESC, h.id LIMIT most
         $$
         """
     )

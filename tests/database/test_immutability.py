@@ -426,7 +426,7 @@ async def test_runtime_role_has_exactly_these_privileges(trail: Trail) -> None:
         ("set_tenant(uuid)", "EXECUTE"),
         ("find_api_key(bytea)", "EXECUTE"),
         ("audit_event_candidates(jsonb[],text,integer)", "EXECUTE"),
-        ("kb_keyword_candidates(tsquery,integer)", "EXECUTE"),
+        ("kb_keyword_candidates(tsquery,text[],uuid[],integer)", "EXECUTE"),
         ("kb_search_language()", "EXECUTE"),
     }
     assert await privileges_of_runtime_role(trail) == expected

@@ -400,7 +400,7 @@ async def test_definer_functions_are_narrow(settings: Settings) -> None:
             "is_public": False,
         },
         {
-            "name": "kb_keyword_candidates(tsquery,integer)",
+            "name": "kb_keyword_candidates(tsquery,text[],uuid[],integer)",
             "configuration": [
                 "enable_seqscan=off",
                 "enable_indexscan=off",
