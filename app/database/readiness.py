@@ -20,7 +20,8 @@ SELECT current_user::text AS role,
     EXISTS (SELECT FROM pg_roles m WHERE m.rolsuper AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS is_superuser,
     EXISTS (SELECT FROM pg_roles m WHERE m.rolbypassrls AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS bypasses_rls,
     (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
-     WHERE c.relname IN ('tenants', 'api_keys', 'audit_events', 'audit_idempotency_keys', 'kb_documents', 'kb_chunks')
+     WHERE c.relname IN ('tenants', 'api_keys', 'audit_events', 'audit_idempotency_keys', 'audit_log_cursor',
+                         'audit_log_leaves', 'audit_log_states', 'kb_documents', 'kb_chunks')
        AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
        AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned_tables
 FROM pg_roles r WHERE r.rolname = current_user

@@ -91,9 +91,9 @@ async def test_superuser_is_refused(postgres: EmbeddedPostgres, migrated: Settin
 async def test_owner_is_refused(migrated: Settings) -> None:
     """The owner could lift the protection."""
     assert await reason_to_refuse(migrated, migrated.database.owner_database_url) == (
-        "the database role konstruct_owner owns tables (api_keys, audit_events, audit_idempotency_keys, kb_chunks,"
-        " kb_documents, tenants) and could lift their protection;"
-        " connect as konstruct_app, which `konstruct migrate` creates"
+        "the database role konstruct_owner owns tables (api_keys, audit_events, audit_idempotency_keys,"
+        " audit_log_cursor, audit_log_leaves, audit_log_states, kb_chunks, kb_documents, tenants) and could lift"
+        " their protection; connect as konstruct_app, which `konstruct migrate` creates"
     )
 
 
