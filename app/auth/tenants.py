@@ -9,9 +9,10 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.api_keys import NewApiKey
+from app.database.database import Database
 from app.database.ids import new_id
 from app.database.tenant_owned import TenantId
-from app.errors import NotFound
+from app.errors import InvalidInput, NotFound
 from app.models import ApiKey, Tenant
 from app.validation import check_text
 
@@ -55,6 +56,13 @@ async def store_api_key(
             expires_at=func.now() + lifetime if lifetime is not None else None,
         )
     )
+
+
+async def check_tenant(database: Database, tenant_id: TenantId) -> None:
+    """Raise `InvalidInput` unless there is such a tenant, as its own session sees it."""
+    async with database.tenant_session(tenant_id) as session:
+        if (await session.scalars(select(Tenant.id).where(Tenant.id == tenant_id))).first() is None:
+            raise InvalidInput(("tenant",), "there is none with this id; `konstruct tenants list` shows them")
 
 
 async def list_api_keys(connection: AsyncConnection, tenant_id: TenantId | None) -> Sequence[Row[*tuple[Any, ...]]]:

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.auth.api_keys import make_api_key
 from app.auth.principal import Scope
 from app.auth.tenants import create_tenant, store_api_key
 from app.cli.database import AsJson
-from app.cli.output import console, print_json
+from app.cli.output import console, print_json, progress_bar
 from app.database.owner import owner_transaction
 from app.database.partitions import create_partitions
 from app.database.urls import parse_database_url
@@ -31,10 +30,7 @@ def bench_data(
 ) -> None:
     """Load realistic data at scale into an empty database, as its owner. For benchmarks only."""
     settings = Settings.from_environment()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-        disable=as_json,
-    ) as progress:  # fmt: skip
+    with progress_bar(console, disable=as_json) as progress:
         tasks = {kind: progress.add_task(kind, total=total) for kind, total in (("events", events), ("chunks", chunks))}
         made = asyncio.run(
             _load(settings, events, chunks, tenants, lambda kind, rows: progress.advance(tasks[kind], rows))

@@ -11,20 +11,16 @@ from typing import Annotated, BinaryIO, cast
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy import select
 
 from app.audit.export import Export, ExportFormat, begin_export
 from app.audit.filter import AuditEventFilter
+from app.auth.tenants import check_tenant
+from app.cli.output import errors, progress_bar
 from app.database.database import Database
 from app.database.tenant_owned import TenantId
 from app.errors import InvalidInput
 from app.main import read_event_filter
-from app.models import Tenant
 from app.settings import Settings
-
-_errors = Console(stderr=True)
 
 
 def export(
@@ -57,7 +53,7 @@ def export(
     with _opened(output, append=resume, compress=compress) as file:
         count = asyncio.run(_write(settings, TenantId(tenant), where, format, after, file.write))
     if output is not None:
-        _errors.print(f"Wrote {count:,} events to {output}.")
+        errors.print(f"Wrote {count:,} events to {output}.")
 
 
 async def _write(
@@ -70,9 +66,7 @@ async def _write(
 ) -> int:
     database = Database(settings.database)
     try:
-        async with database.tenant_session(tenant_id) as session:
-            if (await session.scalars(select(Tenant.id).where(Tenant.id == tenant_id))).first() is None:
-                raise InvalidInput(("tenant",), "there is none with this id; `konstruct tenants list` shows them")
+        await check_tenant(database, tenant_id)
         begun = await begin_export(database, tenant_id, where, settings.limits, format=export_format, after=after)
         return await _write_parts(begun, write)
     finally:
@@ -81,10 +75,7 @@ async def _write(
 
 async def _write_parts(begun: Export, write: Callable[[bytes], object]) -> int:
     count = 0
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=_errors,
-        disable=not _errors.is_terminal,
-    ) as progress:  # fmt: skip
+    with progress_bar(errors, disable=not errors.is_terminal) as progress:
         task = progress.add_task("Exporting", total=begun.places)
         async with aclosing(begun.parts()) as parts:
             async for part in parts:
@@ -99,7 +90,7 @@ def _last_sequence(file: Path) -> int:
     if not file.exists():
         return -1
     with file.open("r+b") as lines:
-        end = last = b""
+        end = b""
         size = lines.seek(0, 2)
         # Backwards, block by block, until there is a whole line: lines end with a line feed and hold no other.
         while size > 0 and end.count(b"\n") < 2:

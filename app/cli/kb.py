@@ -15,12 +15,10 @@ from typing import Annotated, Self
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy import select
 
+from app.auth.tenants import check_tenant
 from app.cli.database import AsJson
-from app.cli.output import console, print_json
+from app.cli.output import console, errors, print_json, progress_bar
 from app.database.database import Database
 from app.database.tenant_owned import TenantId
 from app.embeddings import create_provider
@@ -28,12 +26,9 @@ from app.errors import InvalidInput, ServiceError
 from app.kb.conversion import SUFFIXES, ConvertedFile, UnreadableFile, convert_file
 from app.kb.documents import DocumentInput
 from app.kb.ingest import DocumentIngester, IngestOutcome
-from app.models import Tenant
 from app.settings import Settings
 
 kb = typer.Typer(help="Fill the knowledge base.", no_args_is_help=True)
-
-_errors = Console(stderr=True)
 
 # A file that takes longer than this is given up; the largest PDFs take some ten seconds.
 _SECONDS_A_FILE = 120
@@ -79,7 +74,7 @@ def ingest(
     else:
         console.print(", ".join(f"{count:,} {name}" for name, count in counts.items()) + ".")
         for name, reason in sorted(summary.failed.items()):
-            _errors.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if summary.failed:
         raise typer.Exit(1)
 
@@ -92,13 +87,8 @@ async def _ingest_all(
     ingester = DocumentIngester(database, provider, settings.limits)
     waiting = iter(files)
     try:
-        async with database.tenant_session(tenant_id) as session:
-            if (await session.scalars(select(Tenant.id).where(Tenant.id == tenant_id))).first() is None:
-                raise InvalidInput(("tenant",), "there is none with this id; `konstruct tenants list` shows them")
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=_errors, disable=not (show and _errors.is_terminal),
-        ) as progress:  # fmt: skip
+        await check_tenant(database, tenant_id)
+        with progress_bar(errors, disable=not (show and errors.is_terminal)) as progress:
             task = progress.add_task("Ingesting", total=len(files))
 
             async def work(converter: "_Converter") -> None:

@@ -6,9 +6,20 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 console = Console()
+# What is said beside the answer, which may go into a file.
+errors = Console(stderr=True)
+
+
+def progress_bar(shown_on: Console, *, disable: bool) -> Progress:
+    """Return the bar of a long piece of work: what is done of what there is, and how long the rest takes."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=shown_on, disable=disable,
+    )  # fmt: skip
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
