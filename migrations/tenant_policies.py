@@ -27,3 +27,17 @@ def open_to_sealer(table: str, privileges: str, *, reading: bool = False) -> Non
     check = "USING (true)" if reading else "USING (true) WITH CHECK (true)"
     op.execute(f"CREATE POLICY sealer ON {table} {policy} TO {SEALER_ROLE} {check}")
     op.execute(f"GRANT {privileges} ON {table} TO {SEALER_ROLE}")
+
+
+def narrow_definer_function(signature: str) -> None:
+    """Let only the server's role call a SECURITY DEFINER function, and keep its caller from choosing what it means."""
+    # Names are looked up where the revision put them, whatever the caller's search_path holds.
+    op.execute(
+        f"""
+        DO $do$ BEGIN
+            EXECUTE format('ALTER FUNCTION {signature} SET search_path = pg_catalog, %I, pg_temp', current_schema());
+        END $do$
+        """
+    )
+    op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {RUNTIME_ROLE}")

@@ -13,7 +13,7 @@ events and locks the table meanwhile.
 
 from alembic import op
 
-from migrations.roles import RUNTIME_ROLE
+from migrations.tenant_policies import narrow_definer_function
 
 revision = "004"
 down_revision = "003"
@@ -68,16 +68,7 @@ def _create_function() -> None:
         END $$
         """
     )
-    # Names are looked up where this revision put them, whatever the caller's search_path holds.
-    op.execute(
-        f"""
-        DO $do$ BEGIN
-            EXECUTE format('ALTER FUNCTION {_FUNCTION} SET search_path = pg_catalog, %I, pg_temp', current_schema());
-        END $do$
-        """
-    )
-    op.execute(f"REVOKE ALL ON FUNCTION {_FUNCTION} FROM PUBLIC")
-    op.execute(f"GRANT EXECUTE ON FUNCTION {_FUNCTION} TO {RUNTIME_ROLE}")
+    narrow_definer_function(_FUNCTION)
 
 
 def downgrade() -> None:

@@ -15,7 +15,7 @@ table meanwhile.
 
 from alembic import context, op
 
-from migrations.roles import RUNTIME_ROLE
+from migrations.tenant_policies import narrow_definer_function
 
 revision = "007"
 down_revision = "006"
@@ -48,7 +48,7 @@ def _create_language(language: str) -> None:
                           WHERE cfgname = '{language}' AND cfgnamespace = 'pg_catalog'::regnamespace),
                          'pg_catalog.simple'));
         END $do$
-        """.replace("::", r"\:\:")
+        """
     )
 
 
@@ -83,16 +83,7 @@ def _create_candidates() -> None:
         $$
         """
     )
-    # Names are looked up where this revision put them, whatever the caller's search_path holds.
-    op.execute(
-        f"""
-        DO $do$ BEGIN
-            EXECUTE format('ALTER FUNCTION {_FUNCTION} SET search_path = pg_catalog, %I, pg_temp', current_schema());
-        END $do$
-        """
-    )
-    op.execute(f"REVOKE ALL ON FUNCTION {_FUNCTION} FROM PUBLIC")
-    op.execute(f"GRANT EXECUTE ON FUNCTION {_FUNCTION} TO {RUNTIME_ROLE}")
+    narrow_definer_function(_FUNCTION)
 
 
 def downgrade() -> None:
