@@ -92,6 +92,30 @@ class JsonPredicate:
         return [*found, *range_conditions(self, number, scope)]
 
 
+def check_predicates(path: Path, predicates: Sequence[JsonPredicate] | None, limits: Limits) -> None:
+    """Check all predicates on one column, each under its position."""
+    check_count(path, predicates, limits)
+    for position, predicate in enumerate(predicates or ()):
+        predicate.checked((*path, position), limits)
+
+
+def predicate_operands(predicates: Sequence[JsonPredicate] | None, scope: str) -> Operands:
+    """Yield the values of all predicates by name."""
+    for position, predicate in enumerate(predicates or ()):
+        yield from predicate.operands(f"{scope}{position}")
+
+
+def predicate_conditions(
+    predicates: Sequence[JsonPredicate] | None, column: InstrumentedAttribute[JsonText], scope: str
+) -> list[Condition]:
+    """Translate all predicates for one column."""
+    return [
+        condition
+        for position, predicate in enumerate(predicates or ())
+        for condition in predicate.conditions(column, f"{scope}{position}")
+    ]
+
+
 _POSITION = re.compile(r"\s*[-+]?\d+\s*")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -108,26 +108,27 @@ def create_app(settings: Settings) -> Starlette:
             return HTMLResponse(page)
 
         routes.append(Route("/graphiql", graphiql))
-    middleware: list[Middleware] = [Middleware(RequestMiddleware, metrics=metrics)]
-    if server.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=server.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    "X-Request-Id",
-                    "X-Trace-Id",
-                    "X-Session-Id",
-                    "traceparent",
-                ],
-                expose_headers=["X-Request-Id"],
-            )
-        )
-    middleware.append(Middleware(Shortcut, path="/graphql", endpoint=endpoint))
+    middleware = [
+        Middleware(RequestMiddleware, metrics=metrics),
+        *_cross_origin(server.cors_origins),
+        Middleware(Shortcut, path="/graphql", endpoint=endpoint),
+    ]
     return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+
+
+def _cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    """Return what lets browser frontends of these origins in, if there are any."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=["X-Request-Id"],
+        )
+    ]
 
 
 def _spare_the_garbage_collector() -> None:

@@ -28,7 +28,7 @@ from app.filters import (
     operand,
     scoped,
 )
-from app.json_predicates import JsonPredicate
+from app.json_predicates import JsonPredicate, check_predicates, predicate_conditions, predicate_operands
 from app.models import AuditEvent, AuditLogLeaf
 from app.settings import Limits
 from app.validation import check_size, check_text
@@ -80,9 +80,7 @@ class AuditEventFilter:
                 operators.checked((*path, name), limits)
         if self.sequence is not None:
             self.sequence.checked((*path, "sequence"), limits)
-        check_count((*path, "metadata"), self.metadata, limits)
-        for position, predicate in enumerate(self.metadata or ()):
-            predicate.checked((*path, "metadata", position), limits)
+        check_predicates((*path, "metadata"), self.metadata, limits)
         if self.search is not None:
             check_text((*path, "search"), self.search)
             check_size((*path, "search"), self.search, limits.summary_bytes)
@@ -104,8 +102,7 @@ class AuditEventFilter:
         if self.sequence is not None:
             yield scoped(scope, "sequence"), None
             yield from self.sequence.operands(scoped(scope, "sequence"))
-        for position, predicate in enumerate(self.metadata or ()):
-            yield from predicate.operands(scoped(scope, f"metadata{position}"))
+        yield from predicate_operands(self.metadata, scoped(scope, "metadata"))
         if self.search is not None:
             yield scoped(scope, "search"), _web_search(self.search)
         for kind, branches in (
@@ -127,8 +124,7 @@ class AuditEventFilter:
                 found.extend(operators.conditions(column, scoped(scope, name)))
         if self.sequence is not None:
             found.append(_sealed(self.sequence, scoped(scope, "sequence")))
-        for position, predicate in enumerate(self.metadata or ()):
-            found.extend(predicate.conditions(AuditEvent.event_metadata, scoped(scope, f"metadata{position}")))
+        found.extend(predicate_conditions(self.metadata, AuditEvent.event_metadata, scoped(scope, "metadata")))
         if self.search is not None:
             query = func.websearch_to_tsquery(_SIMPLE, operand(scope, "search", Text()))
             found.append(AuditEvent.search_vector.op("@@", is_comparison=True)(query))

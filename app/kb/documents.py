@@ -13,8 +13,8 @@ from sqlalchemy.orm import defer
 from app.database.session import TenantSession
 from app.embeddings.vector import check_vector
 from app.errors import DocumentNotFound, InvalidInput, Path, PayloadTooLarge
-from app.filters import Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of, check_count, scoped
-from app.json_predicates import JsonPredicate
+from app.filters import Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
+from app.json_predicates import JsonPredicate, check_predicates, predicate_conditions, predicate_operands
 from app.kb.chunking import MimeType, has_visible_text
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.pagination import Keyset, Page, PageRequest, Position
@@ -139,9 +139,7 @@ class DocumentFilter:
             operators = getattr(self, name)
             if operators is not None:
                 operators.checked(("filter", name), limits)
-        check_count(("filter", "metadata"), self.metadata, limits)
-        for position, predicate in enumerate(self.metadata or ()):
-            predicate.checked(("filter", "metadata", position), limits)
+        check_predicates(("filter", "metadata"), self.metadata, limits)
         return self
 
     def operands(self) -> Operands:
@@ -150,8 +148,7 @@ class DocumentFilter:
             operators = getattr(self, name)
             if operators is not None:
                 yield from operators.operands(name)
-        for position, predicate in enumerate(self.metadata or ()):
-            yield from predicate.operands(scoped("metadata", position))
+        yield from predicate_operands(self.metadata, "metadata")
 
     def condition(self) -> Condition:
         """Translate into one condition."""
@@ -160,9 +157,7 @@ class DocumentFilter:
             operators = getattr(self, name)
             if operators is not None:
                 found.extend(operators.conditions(getattr(KnowledgeBaseDocument, name), name))
-        for position, predicate in enumerate(self.metadata or ()):
-            column = KnowledgeBaseDocument.document_metadata
-            found.extend(predicate.conditions(column, scoped("metadata", position)))
+        found.extend(predicate_conditions(self.metadata, KnowledgeBaseDocument.document_metadata, "metadata"))
         return all_of(found)
 
 

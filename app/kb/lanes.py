@@ -42,8 +42,8 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
-from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of, check_count, scoped
-from app.json_predicates import JsonPredicate
+from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
+from app.json_predicates import JsonPredicate, check_predicates, predicate_conditions, predicate_operands
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.settings import Limits
 
@@ -86,26 +86,21 @@ class SearchFilter:
         """Return itself if every operand can be compared."""
         for name, _, operators in self._parts():
             operators.checked(("filter", name), limits)
-        check_count(("filter", "metadata"), self.metadata, limits)
-        for position, predicate in enumerate(self.metadata or ()):
-            predicate.checked(("filter", "metadata", position), limits)
+        check_predicates(("filter", "metadata"), self.metadata, limits)
         return self
 
     def operands(self) -> Operands:
         """Yield the values by name; the names are the filter's shape."""
         for name, _, operators in self._parts():
             yield from operators.operands(name)
-        for position, predicate in enumerate(self.metadata or ()):
-            yield from predicate.operands(scoped("metadata", position))
+        yield from predicate_operands(self.metadata, "metadata")
 
     def condition(self) -> Condition | None:
         """Translate into a condition on documents; `None` when there is none."""
         found: list[Condition] = []
         for name, compared, operators in self._parts():
             found.extend(operators.conditions(compared, name))
-        for position, predicate in enumerate(self.metadata or ()):
-            inside = KnowledgeBaseDocument.document_metadata
-            found.extend(predicate.conditions(inside, scoped("metadata", position)))
+        found.extend(predicate_conditions(self.metadata, KnowledgeBaseDocument.document_metadata, "metadata"))
         return all_of(found) if found else None
 
     def _parts(self) -> Iterator[tuple[str, Column, SetFilter[UUID] | StringFilter | TimeFilter]]:

@@ -15,7 +15,7 @@ from graphql_schema.context import Context
 ACTION_NAME = "kb_search"
 
 
-async def record_search(context: Context, asked: str, request: SearchRequest, result: SearchResult) -> None:
+async def record_search(context: Context, request: SearchRequest, result: SearchResult) -> None:
     """Record a search, when its caller is an agent and retrievals are to be recorded. Raises `Unavailable`."""
     services, caller = context.services, context.caller
     if not services.audit_retrievals or caller.agent_id is None:
@@ -51,7 +51,7 @@ async def record_search(context: Context, asked: str, request: SearchRequest, re
             tool_name=ACTION_NAME,
             trace_id=context.trace_id,
             session_id=context.session_id,
-            input_summary=asked,
+            input_summary=_asked(request),
             output_summary=f"{len(hits)} passages" if len(hits) != 1 else "1 passage",
             latency_ms=round(result.took_ms),
             metadata=metadata,
@@ -59,3 +59,11 @@ async def record_search(context: Context, asked: str, request: SearchRequest, re
     )
     if logged.outcome is LogOutcome.REJECTED and logged.mistake is not None:
         raise logged.mistake
+
+
+def _asked(request: SearchRequest) -> str:
+    if request.words is not None:
+        return request.words
+    if request.similar_to is not None:
+        return f"like chunk {request.similar_to}"
+    return f"a vector of {len(request.vector)} numbers"

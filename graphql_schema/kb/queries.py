@@ -98,7 +98,7 @@ class KbQueries:
         request, model = await _search_request(context, input, selection(info))
         async with context.tenant_session() as session:
             result = await search_chunks(session, request, context.limits)
-        await record_search(context, _asked(input), request, result)
+        await record_search(context, request, result)
         return KbSearchResult.from_result(result, model)
 
 
@@ -146,10 +146,3 @@ async def _for_text(provider: EmbeddingProvider, request: SearchRequest) -> tupl
             raise
         raise Unavailable(error.reason) from error
     return replace(request, vector=vector), provider.model
-
-
-def _asked(sent: KbSearchInput) -> str:
-    query = query_of(sent.query)
-    if isinstance(query, str):
-        return query
-    return f"like chunk {query}" if isinstance(query, UUID) else f"a vector of {len(query)} numbers"
