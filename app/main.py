@@ -20,9 +20,9 @@ from app.auth.backend import Authenticator
 from app.database.database import Database
 from app.database.readiness import check_before_start
 from app.database.urls import parse_database_url
-from app.embeddings import create_provider
 from app.integrity.sealer import Sealer
 from app.kb.ingest import DocumentIngester
+from app.kb.profiles import Embeddings
 from app.observability.logging import configure_logging
 from app.observability.metrics import Metrics
 from app.settings import Settings
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     database = Database(settings.database)
     metrics.watch_pool(database.engine)
-    embeddings = create_provider(settings.embeddings)
+    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
     writer = EventWriter(
         database,
         queued_events=settings.limits.queued_events,
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await check_before_start(database.engine, embeddings.dimensions)
+        await check_before_start(database.engine)
         _spare_the_garbage_collector()
         live.start()
         sealing = None if sealer is None else asyncio.create_task(sealer.run(), name="sealer")
@@ -99,7 +99,7 @@ def create_app(settings: Settings) -> Starlette:
             ExportEndpoint(services, FilterReader(schema.graphql_schema)).answer,
             methods=["GET"],
         ),
-        *health_routes(database, metrics, embeddings.dimensions),
+        *health_routes(database, metrics, settings.embeddings),
     ]
     if server.graphiql:
         page = graphiql_page()

@@ -57,7 +57,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class EmbeddingsSettings(BaseSettings):
-    """The embedding provider. `dimensions` is fixed in the database when migration 003 runs."""
+    """The embedding provider of a new database; later the active profile says provider, model and dimensions."""
 
     model_config = SettingsConfigDict(env_prefix="KONSTRUCT_EMBEDDINGS_", frozen=True, populate_by_name=True)
 
@@ -71,6 +71,22 @@ class EmbeddingsSettings(BaseSettings):
     # Texts a call: small enough for every OpenAI-compatible server that we know.
     batch_size: int = Field(default=64, ge=1, le=2048)
     max_attempts: int = Field(default=4, ge=1, le=10)
+
+    @property
+    def index_model(self) -> str:
+        """The name of the model that the index is made by; empty when clients bring their vectors."""
+        match self.provider:
+            case EmbeddingsProvider.LOCAL:
+                return "wordllama"
+            case EmbeddingsProvider.OPENAI:
+                return self.model
+            case EmbeddingsProvider.NONE:
+                return ""
+
+    @property
+    def profile(self) -> tuple[str, str, int]:
+        """Provider, model and dimensions: what must be the same for vectors to be comparable."""
+        return self.provider.value, self.index_model, self.index_dimensions
 
     @property
     def index_dimensions(self) -> int:

@@ -21,10 +21,10 @@ from app.auth.principal import Principal, Scope
 from app.database.database import Database
 from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
-from app.embeddings import EmbeddingProvider
 from app.errors import Unauthenticated
 from app.kb.documents import find_documents
 from app.kb.ingest import DocumentIngester
+from app.kb.profiles import Embeddings
 from app.observability.metrics import Metrics
 from app.observability.request import RequestRecord
 from app.settings import Limits
@@ -38,7 +38,7 @@ class Services:
     writer: EventWriter
     authenticator: Authenticator
     live: LiveTrail
-    embeddings: EmbeddingProvider
+    embeddings: Embeddings
     ingester: DocumentIngester
     metrics: Metrics
     limits: Limits

@@ -5,6 +5,7 @@ moment take turns, a killed one leaves nothing behind, and a session pooler in b
 """
 
 import asyncio
+import re
 from typing import Any
 
 from alembic import context
@@ -19,12 +20,13 @@ from app.models import Base
 from app.models.base import Xid8
 from app.settings import Settings
 
+_BEYOND_THE_ORM = re.compile(r"audit_events_|kb_chunks_\d|kb_profile_\d+_chunks")
 INDEXES_BEYOND_THE_ORM = {"kb_chunks_embedding_idx"}
 
 
 def include_object(_object: Any, name: str | None, type_: str, reflected: bool, _compare_to: Any) -> bool:  # noqa: FBT001
-    """Leave out what the ORM does not describe: partitions, and the index on an expression."""
-    if type_ == "table" and reflected and name is not None and name.startswith("audit_events_"):
+    """Leave out what the ORM does not describe: partitions, other profiles' passages, the index on an expression."""
+    if type_ == "table" and reflected and name is not None and _BEYOND_THE_ORM.match(name):
         return False
     return not (type_ == "index" and name in INDEXES_BEYOND_THE_ORM)
 

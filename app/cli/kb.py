@@ -21,14 +21,14 @@ from app.cli.database import AsJson
 from app.cli.output import console, errors, print_json, progress_bar
 from app.database.database import Database
 from app.database.tenant_owned import TenantId
-from app.embeddings import create_provider
 from app.errors import InvalidInput, ServiceError
 from app.kb.conversion import SUFFIXES, ConvertedFile, UnreadableFile, convert_file
 from app.kb.documents import DocumentInput
 from app.kb.ingest import DocumentIngester, IngestOutcome
+from app.kb.profiles import Embeddings
 from app.settings import Settings
 
-kb = typer.Typer(help="Fill the knowledge base.", no_args_is_help=True)
+kb = typer.Typer(help="Fill the knowledge base, and change its embedding model.", no_args_is_help=True)
 
 # A file that takes longer than this is given up; the largest PDFs take some ten seconds.
 _SECONDS_A_FILE = 120
@@ -83,8 +83,9 @@ async def _ingest_all(
     settings: Settings, tenant_id: TenantId, folder: Path, files: Sequence[Path], jobs: int, *, show: bool
 ) -> Summary:
     summary = Summary()
-    database, provider = Database(settings.database), create_provider(settings.embeddings)
-    ingester = DocumentIngester(database, provider, settings.limits)
+    database = Database(settings.database)
+    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
+    ingester = DocumentIngester(database, embeddings, settings.limits)
     waiting = iter(files)
     try:
         await check_tenant(database, tenant_id)
@@ -100,7 +101,7 @@ async def _ingest_all(
             with _Converter(jobs) as converter:
                 await asyncio.gather(*(work(converter) for _ in range(jobs)))
     finally:
-        await provider.close()
+        await embeddings.close()
         await database.close()
     return summary
 

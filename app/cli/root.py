@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.cli import bench, database, export, kb, seal, server, tenants
+from app.cli import bench, database, export, kb, profiles, seal, server, tenants
 from app.database.embedded import EmbeddedPostgresError
 from app.database.readiness import UnsafeDatabase
 from app.errors import ServiceError
@@ -26,6 +26,9 @@ app.command()(database.maintain)
 app.command()(export.export)
 app.command()(seal.seal)
 app.command()(bench.bench_data)
+kb.kb.command()(profiles.profiles)
+kb.kb.command()(profiles.reembed)
+kb.kb.command("drop-profile")(profiles.drop_profile)
 app.add_typer(kb.kb, name="kb")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")

@@ -54,7 +54,7 @@ def serve(
 async def _check(settings: Settings) -> None:
     database = Database(settings.database)
     try:
-        await check_before_start(database.engine, settings.embeddings.index_dimensions)
+        await check_before_start(database.engine)
     finally:
         await database.close()
 

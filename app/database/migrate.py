@@ -29,7 +29,9 @@ def alembic_config(settings: Settings) -> Config:
 
 def configure_from_settings(config: Config, settings: Settings) -> None:
     """Hand the revisions what they take from the settings."""
-    config.attributes["embedding_dimensions"] = settings.embeddings.index_dimensions
+    embeddings = settings.embeddings
+    config.attributes["embedding_dimensions"] = embeddings.index_dimensions
+    config.attributes["embedding_profile"] = embeddings.profile
     config.attributes["search_language"] = settings.database.search_language
     for name, url, variable in (
         ("runtime", settings.database.database_url, "KONSTRUCT_DATABASE_URL"),

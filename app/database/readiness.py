@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.migrate import head_revision
+from app.settings import EmbeddingsSettings
 
 # The first version whose iterative index scans and vacuum of HNSW are free of the known faults.
 MINIMUM_PGVECTOR = (0, 8, 4)
@@ -21,7 +22,7 @@ SELECT current_user::text AS role,
     EXISTS (SELECT FROM pg_roles m WHERE m.rolbypassrls AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS bypasses_rls,
     (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
      WHERE c.relname IN ('tenants', 'api_keys', 'audit_events', 'audit_idempotency_keys', 'audit_log_cursor',
-                         'audit_log_leaves', 'audit_log_states', 'kb_documents', 'kb_chunks')
+                         'audit_log_leaves', 'audit_log_states', 'kb_documents', 'kb_chunks', 'kb_profiles')
        AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
        AND pg_has_role(r.oid, c.relowner, 'MEMBER')) AS owned_tables
 FROM pg_roles r WHERE r.rolname = current_user
@@ -45,6 +46,8 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p'
            AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid))
 """
 
+_ACTIVE_PROFILE = "SELECT provider, model, dimensions FROM kb_profiles WHERE is_active"
+
 # The runtime role may not read partitions; their size it may know.
 _DEFAULT_PARTITION_USED = "SELECT COALESCE(pg_relation_size(to_regclass('audit_events_default')) > 0, false)"
 
@@ -62,11 +65,11 @@ class UnsafeDatabase(Exception):
     """The server refuses to start on this database; the message says why and what to do."""
 
 
-async def check_before_start(engine: AsyncEngine, dimensions: int) -> None:
+async def check_before_start(engine: AsyncEngine) -> None:
     """Raise `UnsafeDatabase` with the first reason not to start."""
     try:
         async with engine.connect() as connection:
-            problems = await find_problems(connection, dimensions)
+            problems = await find_problems(connection)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise UnsafeDatabase(f"the database can't be reached: {cause}") from error
@@ -75,8 +78,11 @@ async def check_before_start(engine: AsyncEngine, dimensions: int) -> None:
             raise UnsafeDatabase(problem.reason)
 
 
-async def find_problems(connection: AsyncConnection, dimensions: int) -> list[Problem]:
-    """Return all that is wrong with the database for this server, the worst first."""
+async def find_problems(connection: AsyncConnection, embeddings: EmbeddingsSettings | None = None) -> list[Problem]:
+    """Return all that is wrong with the database for this server, the worst first.
+
+    With the embedding settings, also whether they are other than what the database goes by.
+    """
     problems = await _role_problems(connection)
     revision_problem = await _revision_problem(connection)
     if revision_problem is not None:
@@ -88,7 +94,9 @@ async def find_problems(connection: AsyncConnection, dimensions: int) -> list[Pr
         )
         problems.append(Problem("role", reason))
     problems.extend(await _protection_problems(connection))
-    problems.extend(await _vector_problems(connection, dimensions))
+    problems.extend(await _vector_problems(connection))
+    if embeddings is not None:
+        problems.extend(await _profile_problems(connection, embeddings))
     if (await connection.execute(text(_DEFAULT_PARTITION_USED))).scalar_one():
         reason = "events land in the default partition; run `konstruct maintain` to make partitions ahead"
         problems.append(Problem("default_partition", reason, is_fatal=False))
@@ -141,22 +149,23 @@ async def _protection_problems(connection: AsyncConnection) -> list[Problem]:
     return problems
 
 
-async def _vector_problems(connection: AsyncConnection, dimensions: int) -> list[Problem]:
+async def _vector_problems(connection: AsyncConnection) -> list[Problem]:
     version = (
         await connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
     ).scalar_one_or_none()
     minimum = ".".join(map(str, MINIMUM_PGVECTOR))
     if version is None or tuple(int(part) for part in version.split(".")[:3]) < MINIMUM_PGVECTOR:
         return [Problem("pgvector", f"pgvector {version or 'is missing'}; {minimum} or later is needed")]
-    stored = (
-        await connection.execute(
-            text("SELECT atttypmod FROM pg_attribute WHERE attrelid = 'kb_chunks'::regclass AND attname = 'embedding'")
-        )
-    ).scalar_one()
-    if stored != dimensions:
-        reason = (
-            f"the index holds vectors of {stored} dimensions, the configured embedding provider makes {dimensions};"
-            " set KONSTRUCT_EMBEDDINGS and KONSTRUCT_EMBEDDINGS_DIMENSIONS as they were when the database was migrated"
-        )
-        return [Problem("embedding_dimensions", reason)]
     return []
+
+
+async def _profile_problems(connection: AsyncConnection, embeddings: EmbeddingsSettings) -> list[Problem]:
+    active = (await connection.execute(text(_ACTIVE_PROFILE))).one()
+    if tuple(active) == embeddings.profile:
+        return []
+    wanted, used = (" ".join(map(str, filter(None, profile))) for profile in (embeddings.profile, active))
+    reason = (
+        f"the settings say {wanted} dimensions for embeddings, the knowledge base is made by {used} dimensions and goes"
+        " on with it; run `konstruct kb reembed` to change it, or set KONSTRUCT_EMBEDDINGS as it was"
+    )
+    return [Problem("embeddings", reason, is_fatal=False)]

@@ -4,10 +4,10 @@ An HNSW index knows nothing of tenants: under row level security it yields its n
 ones are then filtered out, so that a small tenant beside large ones gets too few rows or none. So we choose the lane,
 not the planner, by how the query is written:
 
-- EXACT orders by the distance of the column itself, for which there is no index: every vector of the tenant is
-  compared. Right by construction, and fast as long as the candidates are few.
-- HNSW orders by the indexed half-precision expression with an iterative scan, takes more rows than wanted and ranks
-  them again by the exact distance. Should it yield fewer rows than there are candidates, the exact lane answers.
+- EXACT compares every vector of the tenant, at half precision, and again as they are those that are near enough to
+  matter: fast as long as the candidates are few. Those who ask for it have every vector compared as it is.
+- HNSW orders by the indexed expression with an iterative scan, takes more rows than wanted and ranks them again by the
+  exact distance. Should it yield fewer rows than there are candidates, the exact lane answers.
 - Words are looked up in an index, through a function that knows the session's tenant (migration 007).
 """
 
@@ -34,6 +34,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    false,
     func,
     literal_column,
     select,
@@ -44,15 +45,25 @@ from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.filters import Column, Condition, Operands, SetFilter, StringFilter, TimeFilter, all_of
 from app.json_predicates import JsonPredicate, check_predicates, predicate_conditions, predicate_operands
-from app.models import KBChunk, KnowledgeBaseDocument
+from app.models import EmbeddingProfile, KBChunk, KnowledgeBaseDocument
 from app.settings import Limits
 
-# Up to here comparing every vector of the tenant takes some 10 ms (256 dimensions).
-EXACT_CANDIDATES = 20_000
+# Numbers that are compared in some 7 ms: 20,000 vectors of 384 dimensions.
+_EXACT_NUMBERS = 20_000 * 384
+# However long the vectors are: fewer are always compared, more never.
+_EXACT_LEAST = 10_000
+_EXACT_MOST = 20_000
 
-# The index compares at half precision: what it ranks a little below the cut may belong above it.
+# At half precision, and in a scan that is only about in order, what is a little below the cut may belong above it.
 _OVERSAMPLING = 2
 _OVERSAMPLING_FLOOR = 40
+# Neighbours that the scan keeps in sight. With 400 it misses fewer than 1 of 100 for a tenant of a fifth of a million
+# vectors, with 100 it misses 5 (benchmarks/RESULTS.md).
+_EF_SEARCH = 400
+_EF_SEARCH_MOST = 1000
+
+# Passages with the words of a question that are looked at (migration 008); a word that is in more says next to nothing.
+MOST_WORDED = 20_000
 
 # How far and how the index is read, for this transaction only.
 _SCAN_SETTINGS = compile_statement(
@@ -71,6 +82,14 @@ class Lane(StrEnum):
 
     EXACT = "EXACT"
     HNSW = "HNSW"
+
+
+class _Way(StrEnum):
+    """How vectors are compared."""
+
+    AS_THEY_ARE = "as they are"
+    HALVED = "halved"
+    BY_INDEX = "by index"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +138,7 @@ class Candidates:
     where: SearchFilter
     values: Mapping[str, Any]
     count: int
+    profile_id: int
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -127,10 +147,18 @@ class Candidates:
 
 
 async def count_candidates(session: TenantSession, where: SearchFilter, limits: Limits) -> Candidates:
-    """Count the passages that a filter leaves; raise `InvalidInput` for an impossible one."""
+    """Count the passages that a filter leaves, and note whose vectors they have; raise `InvalidInput`.
+
+    Until the session ends no other profile can be activated.
+    """
     values = dict(where.checked(limits).operands())
-    ((count,),) = await session.fetch(_count_statement((*values,), where), values)
-    return Candidates(where, values, count)
+    ((count, profile_id, _),) = await session.fetch(_count_statement((*values,), where), values)
+    return Candidates(where, values, count, profile_id)
+
+
+def exact_candidates(dimensions: int) -> int:
+    """Return up to how many candidates every vector is compared."""
+    return min(max(_EXACT_NUMBERS // dimensions, _EXACT_LEAST), _EXACT_MOST)
 
 
 async def nearest(
@@ -138,22 +166,38 @@ async def nearest(
 ) -> tuple[list[Record], Lane]:
     """Return the passages nearest to a vector (as JSON text), with their `distance`, and the lane that found them."""
     values = {**found.values, "query": vector}
-    if found.count > EXACT_CANDIDATES and not exact:
-        await session.fetch(_SCAN_SETTINGS, {"ef_search": str(min(max(_oversampled(depth), 100), 1000))})
-        rows = await session.fetch(_near_statement((Lane.HNSW, dimensions, depth, found.shape), found.where), values)
+    if found.count > exact_candidates(dimensions) and not exact:
+        ef_search = min(max(_oversampled(depth), _EF_SEARCH), _EF_SEARCH_MOST)
+        await session.fetch(_SCAN_SETTINGS, {"ef_search": str(ef_search)})
+        rows = await session.fetch(
+            _near_statement((_Way.BY_INDEX, dimensions, depth, found.shape), found.where), values
+        )
         if len(rows) >= min(depth, found.count):
             return rows, Lane.HNSW
-    rows = await session.fetch(_near_statement((Lane.EXACT, dimensions, depth, found.shape), found.where), values)
+    way = _Way.AS_THEY_ARE if exact else _Way.HALVED
+    shape = (way, dimensions, depth, found.shape)
+    rows = await session.fetch(_near_statement(shape, found.where), values)
     return rows, Lane.EXACT
 
 
 async def by_words(
     session: TenantSession, found: Candidates, words: str, vector: str | None, dimensions: int, depth: int
 ) -> list[Record]:
-    """Return the passages with the words, with their `relevance`; with a vector, with their `distance` too."""
+    """Return the passages with the words, with their `relevance`; with a vector, with their `distance` too.
+
+    Each row says how many passages are `matching`, up to `MOST_WORDED`: the others were not looked at.
+    """
     values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
     shape = (has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
     return await session.fetch(_words_statement(shape, found.where), values)
+
+
+async def document_versions(session: TenantSession, ids: Sequence[UUID]) -> dict[UUID, Record]:
+    """Return, for each passage that is still there, the `external_id`, `version` and `content_hash` it belongs to.
+
+    An update replaces all passages with the version, so that a passage never gets another version than its own.
+    """
+    return {row["id"]: row for row in await session.fetch(_VERSIONS, {"ids": list(ids)})}
 
 
 async def highlights(session: TenantSession, ids: Sequence[UUID], words: str) -> dict[UUID, str]:
@@ -196,26 +240,33 @@ _PASSAGE = (
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("count", shape))
 def _count_statement(_shape: tuple[str, ...], where: SearchFilter) -> Statement:
-    # Each document knows how many chunks it has, so that no chunk is read to count them.
-    count = select(func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0))
+    # Each document knows how many chunks it has, so that no chunk is read to count them. But their table is named, and
+    # with it locked: it can't change its name for that of another profile's.
+    count = select(
+        func.coalesce(func.sum(KnowledgeBaseDocument.chunk_count), 0),
+        select(EmbeddingProfile.id).where(EmbeddingProfile.is_active).scalar_subquery(),
+        select(KBChunk.chunk_index).where(false()).scalar_subquery(),
+    )
     documents = where.condition()
     return compile_statement(count if documents is None else count.where(documents))
 
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("near", shape))
-def _near_statement(shape: tuple[Lane, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
-    lane, dimensions, depth, _ = shape
+def _near_statement(shape: tuple[_Way, int, int, tuple[str, ...]], where: SearchFilter) -> Statement:
+    way, dimensions, depth, _ = shape
     documents = where.condition()
     query, distance = _distance()
     found = select(*_PASSAGE, distance.label("distance"))
-    if lane is Lane.HNSW:
-        half = HALFVEC(dimensions)
-        by_index = cast(KBChunk.embedding, half).cosine_distance(cast(query, half))
-        near = _within(select(KBChunk.id), documents).order_by(by_index).limit(_written(_oversampled(depth)))
+    if way is _Way.AS_THEY_ARE:
+        found = _within(found, documents)
+    else:
+        # Only the index has the cast to a length: without it every vector is compared.
+        kind = HALFVEC(dimensions if way is _Way.BY_INDEX else None)
+        half = cast(KBChunk.embedding_half, kind) if way is _Way.BY_INDEX else KBChunk.embedding_half
+        by_half = half.cosine_distance(cast(query, kind))
+        near = _within(select(KBChunk.id), documents).order_by(by_half).limit(_written(_oversampled(depth)))
         candidates = near.cte("near")
         found = found.join(candidates, candidates.c.id == KBChunk.id)
-    else:
-        found = _within(found, documents)
     return compile_statement(found.order_by(distance, KBChunk.id).limit(_written(depth)))
 
 
@@ -230,10 +281,10 @@ def _words_statement(shape: tuple[bool, int, int, tuple[str, ...]], where: Searc
         wanted = func.array(select(KnowledgeBaseDocument.id).where(documents).scalar_subquery())
     # More than wanted: who holds all of the words comes first.
     most = _written(max(depth * 4, 200))
-    given = func.kb_keyword_candidates(loose, lexemes, wanted, most).table_valued("id", "relevance")
+    given = func.kb_keyword_candidates(loose, lexemes, wanted, most).table_valued("id", "relevance", "matching")
     distance: ColumnElement[Any] = _distance()[1] if dimensions else literal_column("NULL::float8", Float())
     rows = (
-        select(*_PASSAGE, distance.label("distance"), given.c.relevance)
+        select(*_PASSAGE, distance.label("distance"), given.c.relevance, given.c.matching)
         .join(given, given.c.id == KBChunk.id)
         .order_by(KBChunk.search_vector.op("@@")(strict).desc(), given.c.relevance.desc(), KBChunk.id)
     )
@@ -241,7 +292,7 @@ def _words_statement(shape: tuple[bool, int, int, tuple[str, ...]], where: Searc
 
 
 def _distance() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    # With its type said: a bare parameter beside the half-precision cast would become half-precision everywhere.
+    # With its type said: a bare parameter beside the cast to a length would take that type everywhere.
     query = cast(bindparam("query", type_=VectorType()), VectorType())
     return query, KBChunk.embedding.cosine_distance(query)
 
@@ -273,6 +324,18 @@ def _highlight_statement(*, as_written: bool) -> Statement:
     highlight = func.ts_headline(func.kb_search_language(), KBChunk.content, loose, options)
     wanted = KBChunk.id == any_(bindparam("ids", type_=ARRAY(Uuid())))
     return compile_statement(select(KBChunk.id, highlight.label("highlight")).where(wanted))
+
+
+_VERSIONS = compile_statement(
+    select(
+        KBChunk.id,
+        KnowledgeBaseDocument.external_id,
+        KnowledgeBaseDocument.version,
+        KnowledgeBaseDocument.content_hash,
+    )
+    .join(KnowledgeBaseDocument, KnowledgeBaseDocument.id == KBChunk.document_id)
+    .where(KBChunk.id == any_(bindparam("ids", type_=ARRAY(Uuid()))))
+)
 
 
 _HIGHLIGHTS = {as_written: _highlight_statement(as_written=as_written) for as_written in (False, True)}

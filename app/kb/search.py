@@ -23,7 +23,19 @@ from app.database.session import TenantSession
 from app.database.statements import compile_statement
 from app.embeddings.vector import Vector, has_direction
 from app.errors import InvalidInput
-from app.kb.lanes import Candidates, Lane, SearchFilter, by_words, count_candidates, highlights, nearest, neighbours
+from app.kb.lanes import (
+    MOST_WORDED,
+    Candidates,
+    Lane,
+    SearchFilter,
+    by_words,
+    count_candidates,
+    document_versions,
+    highlights,
+    nearest,
+    neighbours,
+)
+from app.kb.profiles import ProfileChanged
 from app.models import KBChunk
 from app.settings import Limits
 from app.validation import JsonText
@@ -87,6 +99,9 @@ class SearchRequest:
     max_per_document: int | None = None
     neighbors: int = 0
     with_highlights: bool = False
+    with_versions: bool = False
+    # The profile that the vector was made for; `None` when there is none, or it is that of a stored passage.
+    profile_id: int | None = None
 
     def checked(self, limits: Limits) -> "SearchRequest":
         """Return itself if it can be answered."""
@@ -118,6 +133,15 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """Which document, at which version, a passage was part of when it was found."""
+
+    external_id: str
+    version: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class SearchHit:
     """A passage, what it was ranked by, and where each way had it; the similarity is the cosine to the query."""
 
@@ -128,6 +152,7 @@ class SearchHit:
     keyword_rank: int | None = None
     neighbors: Sequence[Passage] = ()
     highlight: str | None = None
+    version: DocumentVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +167,15 @@ class SearchResult:
 
 
 async def search_chunks(session: TenantSession, request: SearchRequest, limits: Limits) -> SearchResult:
-    """Return the tenant's best passages, and how they were found."""
+    """Return the tenant's best passages, and how they were found.
+
+    Raises `ProfileChanged` when the vector was made for a profile that is not active any more.
+    """
     started = time.perf_counter()
     request.checked(limits)
     found = await count_candidates(session, request.where, limits)
+    if request.profile_id not in {None, found.profile_id}:
+        raise ProfileChanged
     if request.similar_to is not None:
         request = replace(request, vector=await _vector_of(session, request.similar_to))
     hits, strategy, reason = await _search(session, request, found)
@@ -159,16 +189,16 @@ async def _search(
     """Look deeper and deeper until there are enough hits, or no more to find."""
     depth = _first_depth(request)
     while True:
-        ranked, lane, is_exhausted = await _rank(session, request, found, depth)
+        ranked, lane, is_exhausted, is_cut = await _rank(session, request, found, depth)
         similar = _similar_enough(ranked, request.min_similarity)
         hits = _few_per_document(similar, request.max_per_document)[: request.limit]
         if len(hits) == request.limit:
-            return hits, _strategy(request, lane), None
+            return hits, _strategy(request, lane), ShortfallReason.SCAN_LIMIT_REACHED if is_cut else None
         if is_exhausted or depth >= _MOST_DEPTH:
             reason = ShortfallReason.NOT_ENOUGH_MATCHES
             if len(similar) < len(ranked):
                 reason = ShortfallReason.BELOW_MIN_SIMILARITY
-            elif not is_exhausted:
+            elif is_cut or not is_exhausted:
                 reason = ShortfallReason.SCAN_LIMIT_REACHED
             return hits, _strategy(request, lane), reason
         depth = min(depth * _DEPTH_FACTOR, _MOST_DEPTH)
@@ -183,8 +213,11 @@ def _first_depth(request: SearchRequest) -> int:
 
 async def _rank(
     session: TenantSession, request: SearchRequest, found: Candidates, depth: int
-) -> tuple[list[SearchHit], Lane, bool]:
-    """Return the passages that each way has among its first, in order; the lane, and whether there are no others."""
+) -> tuple[list[SearchHit], Lane, bool, bool]:
+    """Return the passages that each way has among its first, in order, and the lane.
+
+    Also whether there are no others, and whether more passages hold the words than are looked at.
+    """
     vector, dimensions = _as_text(request.vector), len(request.vector)
     near: list[Record] = []
     worded: list[Record] = []
@@ -193,12 +226,13 @@ async def _rank(
         near, lane = await nearest(session, found, vector, dimensions, depth, exact=request.exact)
     if found.count and request.mode is not SearchMode.VECTOR and request.words is not None:
         worded = await by_words(session, found, request.words, vector, dimensions, depth)
+    is_cut = bool(worded) and worded[0]["matching"] >= MOST_WORDED
     is_exhausted = len(near) < depth and len(worded) < depth
     # A vector of zeros is at no angle to anything: its distance is no number, and stands behind all numbers.
     near = [row for row in near if row["id"] != request.similar_to and not isnan(row["distance"])]
     if request.mode is SearchMode.VECTOR:
-        return [_near_hit(row, rank) for rank, row in enumerate(near, start=1)], lane, is_exhausted
-    return _fused(near, worded, request.mode), lane, is_exhausted
+        return [_near_hit(row, rank) for rank, row in enumerate(near, start=1)], lane, is_exhausted, is_cut
+    return _fused(near, worded, request.mode), lane, is_exhausted, is_cut
 
 
 def _near_hit(row: Record, rank: int) -> SearchHit:
@@ -264,7 +298,14 @@ async def _complete(session: TenantSession, request: SearchRequest, hits: list[S
             replace(hit, neighbors=[Passage.from_row(row) for row in beside.get(place, ())])
             for hit, place in zip(hits, places, strict=True)
         ]
+    if hits and request.with_versions:
+        versions = await document_versions(session, [hit.passage.id for hit in hits])
+        hits = [replace(hit, version=_version(versions.get(hit.passage.id))) for hit in hits]
     return hits
+
+
+def _version(row: Record | None) -> DocumentVersion | None:
+    return None if row is None else DocumentVersion(row["external_id"], row["version"], row["content_hash"])
 
 
 async def _vector_of(session: TenantSession, passage_id: UUID) -> Vector:

@@ -4,7 +4,7 @@ from app.models.api_key import ApiKey
 from app.models.audit_event import AuditEvent, AuditIdempotencyKey
 from app.models.audit_log import AuditLogCursor, AuditLogLeaf, AuditLogState
 from app.models.base import Base
-from app.models.kb import KBChunk, KnowledgeBaseDocument
+from app.models.kb import EmbeddingProfile, KBChunk, KnowledgeBaseDocument
 from app.models.tenant import Tenant
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "AuditLogLeaf",
     "AuditLogState",
     "Base",
+    "EmbeddingProfile",
     "KBChunk",
     "KnowledgeBaseDocument",
     "Tenant",

@@ -1,10 +1,19 @@
-"""The knowledge base: documents, and the embedded chunks that searches find."""
+"""The knowledge base: documents, embedding profiles, and the embedded chunks that searches find."""
 
 from datetime import datetime
 from uuid import UUID
 
-from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, Computed, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from pgvector.sqlalchemy import HALFVEC, Vector
+from sqlalchemy import (
+    CheckConstraint,
+    Computed,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,6 +48,24 @@ class KnowledgeBaseDocument(TenantOwned, Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class EmbeddingProfile(Base):
+    """A model and the length of its vectors. Searches go by the one that is active; no tenant owns it."""
+
+    __tablename__ = "kb_profiles"
+    __table_args__ = (
+        UniqueConstraint("provider", "model", "dimensions", name="kb_profiles_model_key"),
+        CheckConstraint("dimensions BETWEEN 1 AND 4000", name="dimensions"),
+        Index("kb_profiles_active_idx", "is_active", unique=True, postgresql_where=text("is_active")),
+    )
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    provider: Mapped[Name]
+    model: Mapped[Name]
+    dimensions: Mapped[int]
+    is_active: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class KBChunk(TenantOwned, Base):
     """A passage of a document with its embedding (unit length, or all zeros when the text says nothing)."""
 
@@ -58,8 +85,11 @@ class KBChunk(TenantOwned, Base):
     chunk_index: Mapped[int]
     content: Mapped[str]
     chunk_metadata: Mapped[JsonText] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
-    # The number of dimensions is the database's own: migration 003 fixes it.
+    # As many dimensions as the active profile says.
     embedding: Mapped[list[float]] = mapped_column(Vector())
+    embedding_half: Mapped[list[float]] = mapped_column(
+        HALFVEC(), Computed("embedding::halfvec", persisted=True), deferred=True
+    )
     # The words of the content, cut to their stems by the language that migration 007 fixes.
     search_vector: Mapped[str] = mapped_column(
         TSVECTOR, Computed("to_tsvector(kb_search_language(), content)", persisted=True), deferred=True

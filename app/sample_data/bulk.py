@@ -131,7 +131,7 @@ async def _load_chunks(
             await _copy_chunks(connection, plan, rng, centres, first, count)
             advance("chunks", count)
         await connection.execute("SET LOCAL maintenance_work_mem = '1GB'")
-        await connection.execute(definition)
+        await connection.execute(definition.replace(" ON ONLY ", " ON "))
         for table in ("kb_documents", "kb_chunks"):
             await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
 
@@ -158,7 +158,15 @@ async def _copy_chunks(
         unit = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
         text = "How to reset a password, change the plan and read an invoice, step by step, with what may go wrong. "
         chunks.extend(
-            (plan.tenants[owner], uuid.uuid4(), document_id, index, f"{key}/{index}: {text * 4}", "{}", Vector(vector))
+            (
+                plan.tenants[owner],
+                uuid.uuid4(),
+                document_id,
+                index,
+                f"{key}/{index}: {text * 4}",
+                "{}",
+                Vector(vector),
+            )
             for index, vector in enumerate(unit)
         )
     columns = (

@@ -18,8 +18,8 @@ from app.database.database import Database
 from app.database.owner import owner_transaction
 from app.database.partitions import create_partitions
 from app.database.tenant_owned import TenantId
-from app.embeddings import create_provider
 from app.kb.ingest import DocumentIngester
+from app.kb.profiles import Embeddings
 from app.models import AuditEvent
 from app.sample_data.documents import sample_documents
 from app.sample_data.events import SampleEvent, sample_events
@@ -107,15 +107,15 @@ def _row(tenant_id: TenantId, event: SampleEvent, settings: Settings) -> dict[st
 
 async def _ingest_documents(settings: Settings, tenant_id: TenantId, say: Callable[[str], None]) -> None:
     database = Database(settings.database)
-    provider = create_provider(settings.embeddings)
+    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
     try:
         documents = sample_documents()
         say(f"Ingesting {len(documents)} sample documents ...")
-        ingester = DocumentIngester(database, provider, settings.limits)
+        ingester = DocumentIngester(database, embeddings, settings.limits)
         for document in documents:
             result = await ingester.ingest(tenant_id, document)
             if result.mistake is not None:
                 raise result.mistake
     finally:
-        await provider.close()
+        await embeddings.close()
         await database.close()

@@ -3,41 +3,38 @@
 The event is committed before the search is answered, so that no agent acts on passages that nobody can name afterwards.
 """
 
-from typing import Any
-
 from app.audit import AuditLogger
 from app.audit.append import LogOutcome
 from app.audit.events import ToolCall
-from app.kb.documents import find_documents
 from app.kb.search import SearchRequest, SearchResult
 from graphql_schema.context import Context
 
 ACTION_NAME = "kb_search"
 
 
+def is_recorded(context: Context) -> bool:
+    """Whether a search is recorded: its caller is an agent, and retrievals are to be recorded."""
+    return context.services.audit_retrievals and context.caller.agent_id is not None
+
+
 async def record_search(context: Context, request: SearchRequest, result: SearchResult) -> None:
-    """Record a search, when its caller is an agent and retrievals are to be recorded. Raises `Unavailable`."""
-    services, caller = context.services, context.caller
-    if not services.audit_retrievals or caller.agent_id is None:
+    """Record a search, if it is to be. Raises `Unavailable`."""
+    if not is_recorded(context):
         return
-    hits = result.hits
-    async with context.tenant_session() as session:
-        documents = await find_documents(session, {hit.passage.document_id for hit in hits}) if hits else {}
-    found: list[dict[str, Any]] = []
-    for hit in hits:
-        document = documents.get(hit.passage.document_id)
-        found.append(
-            {
-                "chunk_id": str(hit.passage.id),
-                "chunk_index": hit.passage.chunk_index,
-                "document_id": str(hit.passage.document_id),
-                "external_id": document and document.external_id,
-                "document_version": document and document.version,
-                "content_hash": document and document.content_hash,
-                "score": hit.score,
-                "similarity": hit.similarity,
-            }
-        )
+    services, hits = context.services, result.hits
+    found = [
+        {
+            "chunk_id": str(hit.passage.id),
+            "chunk_index": hit.passage.chunk_index,
+            "document_id": str(hit.passage.document_id),
+            "external_id": hit.version and hit.version.external_id,
+            "document_version": hit.version and hit.version.version,
+            "content_hash": hit.version and hit.version.content_hash,
+            "score": hit.score,
+            "similarity": hit.similarity,
+        }
+        for hit in hits
+    ]
     metadata = {
         "mode": request.mode.name,
         "strategy": result.strategy.value,
@@ -45,7 +42,7 @@ async def record_search(context: Context, request: SearchRequest, result: Search
         "limit": request.limit,
         "hits": found,
     }
-    logger = AuditLogger(services.database, caller, context.limits, services.writer, echo_metadata=False)
+    logger = AuditLogger(services.database, context.caller, context.limits, services.writer, echo_metadata=False)
     logged = await logger.log_tool_call(
         ToolCall(
             tool_name=ACTION_NAME,

@@ -7,18 +7,18 @@ from uuid import UUID
 import strawberry
 
 from app.auth.principal import Scope
-from app.embeddings import EmbeddingProvider
 from app.embeddings.vector import check_vector, has_direction
 from app.errors import EmbeddingFailed, InvalidInput, Unavailable
 from app.kb.documents import DocumentFilter, find_document, find_document_by_external_id, list_documents
 from app.kb.lanes import SearchFilter
+from app.kb.profiles import Embedder, ProfileChanged
 from app.kb.search import SearchMode, SearchRequest, search_chunks
 from app.pagination import PageRequest
 from app.validation import check_size, check_text
 from graphql_schema.arguments import After, Before, First, Last
 from graphql_schema.context import Context, Info
 from graphql_schema.kb.inputs import KbDocumentFilterInput, KbSearchInput, query_of
-from graphql_schema.kb.provenance import record_search
+from graphql_schema.kb.provenance import is_recorded, record_search
 from graphql_schema.kb.types import KbDocument, KbDocumentConnection, KbSearchResult
 from graphql_schema.lookahead import Selection, names_below
 from graphql_schema.pagination import find_uuid
@@ -95,18 +95,24 @@ class KbQueries:
         """Embed the question first, then search in a short session."""
         context = info.context
         context.require(Scope.KB_READ)
-        request, model = await _search_request(context, input, selection(info))
-        async with context.tenant_session() as session:
-            result = await search_chunks(session, request, context.limits)
+        embeddings = context.services.embeddings
+        embedder = await embeddings.current()
+        while True:
+            request, model = await _search_request(context, input, selection(info), embedder)
+            try:
+                async with context.tenant_session() as session:
+                    result = await search_chunks(session, request, context.limits)
+                break
+            except ProfileChanged:
+                embedder = await embeddings.refresh()
         await record_search(context, request, result)
         return KbSearchResult.from_result(result, model)
 
 
 async def _search_request(
-    context: Context, sent: KbSearchInput, selected: Selection
+    context: Context, sent: KbSearchInput, selected: Selection, embedder: Embedder
 ) -> tuple[SearchRequest, str | None]:
     """Check the search and embed its text; return it with the model that was used."""
-    provider = context.services.embeddings
     query = query_of(sent.query)
     if isinstance(query, str):
         check_text(("query", "text"), query, allow_empty=False)
@@ -119,24 +125,26 @@ async def _search_request(
         max_per_document=sent.max_per_document,
         neighbors=sent.include_neighbors or 0,
         with_highlights="highlight" in names_below(selected, "hits"),
+        with_versions=is_recorded(context),
     ).checked(context.limits)
     mode = sent.mode or SearchMode.HYBRID
     if isinstance(query, str):
-        return await _for_text(provider, replace(request, words=query, mode=mode))
+        return await _for_text(embedder, replace(request, words=query, mode=mode))
     if mode is SearchMode.KEYWORD:
         raise InvalidInput(("mode",), "KEYWORD needs words; pass query.text")
     if isinstance(query, UUID):
         return replace(request, similar_to=query), None
-    vector = check_vector(("query", "vector"), query, provider.dimensions)
+    vector = check_vector(("query", "vector"), query, embedder.profile.dimensions)
     if not has_direction(vector):
         raise InvalidInput(("query", "vector"), "must not be all zeros: it has no direction to compare")
-    return replace(request, vector=vector), None
+    return replace(request, vector=vector, profile_id=embedder.profile.id), None
 
 
-async def _for_text(provider: EmbeddingProvider, request: SearchRequest) -> tuple[SearchRequest, str | None]:
+async def _for_text(embedder: Embedder, request: SearchRequest) -> tuple[SearchRequest, str | None]:
     """Embed the words of a search; without a provider those who did not ask for VECTOR search by words alone."""
     if request.mode is SearchMode.KEYWORD:
         return request, None
+    provider = embedder.provider
     if provider.model is None and request.mode is SearchMode.HYBRID and request.min_similarity is None:
         return replace(request, mode=SearchMode.KEYWORD), None
     try:
@@ -145,4 +153,4 @@ async def _for_text(provider: EmbeddingProvider, request: SearchRequest) -> tupl
         if provider.model is None:
             raise
         raise Unavailable(error.reason) from error
-    return replace(request, vector=vector), provider.model
+    return replace(request, vector=vector, profile_id=embedder.profile.id), provider.model

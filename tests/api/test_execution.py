@@ -32,7 +32,7 @@ from graphql_schema.documents import KnownDocument
 from graphql_schema.execution import PlainExecutor
 from graphql_schema.scalars import to_json
 from graphql_schema.schema import create_schema
-from tests.support.database import TestTenant, new_tenant
+from tests.support.database import TestTenant, embeddings_by, new_tenant
 from tests.support.selections import DocumentMaker
 
 SCHEMA = create_schema(introspection=True).graphql_schema
@@ -178,7 +178,7 @@ def filled(settings: Settings) -> Iterator[Filled]:
         tenant = runner.run(new_tenant(settings))
         database = Database(settings.database)
         limits = Limits()
-        embeddings = NoProvider(LOCAL_DIMENSIONS)
+        embeddings = embeddings_by(database, NoProvider(LOCAL_DIMENSIONS))
         ingester = DocumentIngester(database, embeddings, limits)
         services = Services(
             database=database,

@@ -419,6 +419,7 @@ async def test_runtime_role_has_exactly_these_privileges(trail: Trail) -> None:
         ("audit_log_leaves", "SELECT"),
         ("audit_log_states", "SELECT"),
         ("audit_log_cursor.worked_at", "SELECT"),
+        ("kb_profiles", "SELECT"),
         ("audit_idempotency_keys", "SELECT"),
         *((f"audit_idempotency_keys.{column}", "INSERT") for column in ("tenant_id", "key", "event_id", "body_hash")),
         *((t, p) for t in ("kb_documents", "kb_chunks") for p in ("SELECT", "INSERT", "UPDATE", "DELETE")),

@@ -16,7 +16,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import alembic_config, head_revision
 from app.database.owner import owner_transaction
 from app.database.readiness import Problem, UnsafeDatabase, check_before_start, find_problems
-from app.settings import LOCAL_DIMENSIONS, Settings
+from app.settings import EmbeddingsProvider, EmbeddingsSettings, Settings
 from tests.database.rows import database_name, superuser_url
 from tests.support.database import connect, fresh_database, new_tenant, server_environment
 
@@ -49,12 +49,12 @@ async def make_role(postgres: EmbeddedPostgres, migrated: Settings) -> AsyncIter
             await superuser.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-async def reason_to_refuse(settings: Settings, url: SecretStr | None = None, dimensions: int = LOCAL_DIMENSIONS) -> str:
+async def reason_to_refuse(settings: Settings, url: SecretStr | None = None) -> str:
     """Return why the server would not start; empty when it would."""
     given = settings.database if url is None else settings.database.model_copy(update={"database_url": url})
     database = Database(given)
     try:
-        await check_before_start(database.engine, dimensions)
+        await check_before_start(database.engine)
     except UnsafeDatabase as error:
         return str(error)
     finally:
@@ -66,7 +66,7 @@ async def problems_of(settings: Settings) -> list[Problem]:
     """Return everything that readiness finds."""
     database = Database(settings.database)
     async with database.engine.connect() as connection:
-        found = await find_problems(connection, LOCAL_DIMENSIONS)
+        found = await find_problems(connection, settings.embeddings)
     await database.close()
     return found
 
@@ -92,8 +92,8 @@ async def test_owner_is_refused(migrated: Settings) -> None:
     """The owner could lift the protection."""
     assert await reason_to_refuse(migrated, migrated.database.owner_database_url) == (
         "the database role konstruct_owner owns tables (api_keys, audit_events, audit_idempotency_keys,"
-        " audit_log_cursor, audit_log_leaves, audit_log_states, kb_chunks, kb_documents, tenants) and could lift"
-        " their protection; connect as konstruct_app, which `konstruct migrate` creates"
+        " audit_log_cursor, audit_log_leaves, audit_log_states, kb_chunks, kb_documents, kb_profiles, tenants) and"
+        " could lift their protection; connect as konstruct_app, which `konstruct migrate` creates"
     )
 
 
@@ -178,12 +178,15 @@ async def test_a_newer_schema_is_refused(postgres: EmbeddedPostgres) -> None:
     assert await reason_to_refuse(settings) == expected
 
 
-async def test_other_dimensions_are_refused(migrated: Settings) -> None:
-    """Vectors of another length than the index holds stop the start, with both lengths and the variables to set."""
-    assert await reason_to_refuse(migrated, dimensions=1536) == (
-        "the index holds vectors of 256 dimensions, the configured embedding provider makes 1536;"
-        " set KONSTRUCT_EMBEDDINGS and KONSTRUCT_EMBEDDINGS_DIMENSIONS as they were when the database was migrated"
-    )
+async def test_another_model_in_the_settings_is_a_warning(migrated: Settings) -> None:
+    """The database says which model the knowledge base goes by; settings that say another one stop nothing."""
+    other = EmbeddingsSettings(provider=EmbeddingsProvider.OPENAI, model="m", dimensions=1536)
+    assert await reason_to_refuse(migrated) == ""
+    problems = await problems_of(migrated.model_copy(update={"embeddings": other}))
+    (problem,) = set(problems) - set(await problems_of(migrated))
+    assert (problem.check, problem.is_fatal) == ("embeddings", False)
+    assert problem.reason.startswith("the settings say openai m 1536 dimensions for embeddings, the knowledge base is")
+    assert "konstruct kb reembed" in problem.reason
 
 
 async def test_a_used_default_partition_is_a_warning(postgres: EmbeddedPostgres) -> None:

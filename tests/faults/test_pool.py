@@ -22,9 +22,9 @@ from app.audit.append import LogOutcome
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate_to_head
-from app.embeddings import create_provider
 from app.kb.documents import ChunkInput, DocumentInput
 from app.kb.ingest import DocumentIngester, IngestOutcome
+from app.kb.profiles import Embeddings
 from app.settings import Limits, Settings
 from tests.support.database import (
     TestTenant,
@@ -153,7 +153,7 @@ async def filled(settings: Settings) -> FilledTenant:
     events = sorted(
         (result.event for result in results if result.event is not None), key=lambda event: event.id.bytes, reverse=True
     )
-    ingester = DocumentIngester(database, create_provider(settings.embeddings), limits)
+    ingester = DocumentIngester(database, Embeddings.from_settings(database.engine, settings.embeddings), limits)
     for number in range(12):
         chunks = [ChunkInput(content=f"{text} {number}") for text in ("the weather in", "lamps and tables", "numbers")]
         if number == 7:
@@ -387,12 +387,16 @@ async def test_long_questions_leave_connections_for_short_ones(settings: Setting
             started.append(number)
             await end.wait()
 
+    async def two_work() -> bool:
+        return len(started) == 2
+
     long = [asyncio.create_task(analyse(number)) for number in range(6)]
     try:
         for _ in range(3):
             async with asyncio.timeout(5), database.tenant_session(tenant_a.id) as session:
                 assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
-        assert len(started) == 2
+        # The others wait for as long as these two are at work.
+        assert await wait_until(two_work, seconds=5)
     finally:
         end.set()
         await asyncio.gather(*long)

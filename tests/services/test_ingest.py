@@ -22,7 +22,7 @@ from app.kb.search import SearchRequest, search_chunks
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.pagination import PageRequest
 from app.settings import Limits
-from tests.support.database import TestTenant, connect, stored_events
+from tests.support.database import TestTenant, connect, embeddings_by, stored_events
 
 DIMENSIONS = 256
 LIMITS = Limits()
@@ -70,7 +70,7 @@ def provider() -> FakeProvider:
 @pytest.fixture
 def ingester(database: Database, provider: FakeProvider) -> DocumentIngester:
     """An ingester over the fake provider."""
-    return DocumentIngester(database, provider, LIMITS)
+    return DocumentIngester(database, embeddings_by(database, provider), LIMITS)
 
 
 def passages(*texts: str, external_id: str = "X", expected_version: int | None = None) -> DocumentInput:
@@ -368,7 +368,7 @@ async def test_simultaneous_first_ingests_of_one_document(wide_database: Databas
     async def together() -> None:
         await arrived.wait()
 
-    ingester = DocumentIngester(wide_database, FakeProvider(before=together), LIMITS)
+    ingester = DocumentIngester(wide_database, embeddings_by(wide_database, FakeProvider(before=together)), LIMITS)
     results = await asyncio.gather(*(ingester.ingest(tenant_a.id, passages(*TEN)) for _ in range(10)))
     assert sorted(result.outcome.value for result in results) == ["CREATED"] + ["UNCHANGED"] * 9
     (document_id,) = {result.document.id for result in results if result.document is not None}
@@ -383,7 +383,7 @@ async def test_simultaneous_first_ingests_of_different_contents(wide_database: D
     async def together() -> None:
         await arrived.wait()
 
-    ingester = DocumentIngester(wide_database, FakeProvider(before=together), LIMITS)
+    ingester = DocumentIngester(wide_database, embeddings_by(wide_database, FakeProvider(before=together)), LIMITS)
     contents = [[f"{writer}: passage {number}" for number in range(writer + 1)] for writer in range(10)]
     results = await asyncio.gather(*(ingester.ingest(tenant_a.id, passages(*texts)) for texts in contents))
     assert sorted(result.outcome.value for result in results) == ["CREATED"] + ["UPDATED"] * 9
@@ -401,7 +401,7 @@ async def test_failing_provider_leaves_nothing(database: Database, tenant_a: Tes
         raise EmbeddingFailed((), "the embedding provider answered with HTTP status 500")
 
     provider = FakeProvider(before=fail)
-    ingester = DocumentIngester(database, provider, LIMITS)
+    ingester = DocumentIngester(database, embeddings_by(database, provider), LIMITS)
     failed = await ingester.ingest(tenant_a.id, passages(*THREE))
     assert failed.outcome is IngestOutcome.REJECTED
     assert isinstance(failed.mistake, EmbeddingFailed)
@@ -437,7 +437,7 @@ async def test_slow_provider_holds_no_connection(database: Database, tenant_a: T
         asked.set()
         await answer.wait()
 
-    ingester = DocumentIngester(database, FakeProvider(before=wait), LIMITS)
+    ingester = DocumentIngester(database, embeddings_by(database, FakeProvider(before=wait)), LIMITS)
     ingest = asyncio.create_task(ingester.ingest(tenant_a.id, passages("x")))
     await asked.wait()
     held = database.engine.pool.checkedout()  # type: ignore[attr-defined]

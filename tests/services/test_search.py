@@ -5,6 +5,7 @@ The database holds vectors of 8 dimensions that clients bring: a tenant with 20,
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -131,7 +132,7 @@ async def large(vector_settings: Settings) -> Filled:
         index = await owner.fetchval("SELECT pg_get_indexdef('kb_chunks_embedding_idx'::regclass)")
         await owner.execute("DROP INDEX kb_chunks_embedding_idx")
         filled = await fill(vector_settings, "Large", np.random.default_rng(1).random((20_000, DIMENSIONS)))
-        await owner.execute(index)
+        await owner.execute(index.replace(" ON ONLY ", " ON "))
         await owner.execute("ANALYZE kb_documents, kb_chunks")
     return filled
 
@@ -167,7 +168,7 @@ async def pool(vector_settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture
 def index_lane(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the index lane begin at 100 candidates."""
-    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100)
+    monkeypatch.setattr(lanes, "exact_candidates", lambda _dimensions: 100)
 
 
 async def api_answer(server: LiveServer, tenant: TestTenant, **sent: Any) -> Answer:
@@ -231,7 +232,7 @@ async def test_small_tenant_is_whole_in_the_index_lane_too(
     pool: Database, small: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even if a small tenant went through the shared index, a short answer would be completed by the exact lane."""
-    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 10)
+    monkeypatch.setattr(lanes, "exact_candidates", lambda _dimensions: 10)
     result = await library_search(pool, small, [1.0] * DIMENSIONS)
     assert contents(result) == [content for content, _ in small.nearest([1.0] * DIMENSIONS, 10)]
 
@@ -301,7 +302,7 @@ async def test_index_lane_uses_the_index(pool: Database, large: Filled, monkeypa
     fetch = TenantSession.fetch
 
     async def explained(session: TenantSession, statement: Statement, values: Mapping[str, Any]) -> list[Record]:
-        if "kb_chunks" in statement.sql:
+        if "<=>" in statement.sql:
             rows = await fetch(session, replace(statement, sql=f"EXPLAIN {statement.sql}"), values)
             plans.append("\n".join(row[0] for row in rows))
         return await fetch(session, statement, values)
@@ -309,7 +310,9 @@ async def test_index_lane_uses_the_index(pool: Database, large: Filled, monkeypa
     monkeypatch.setattr(TenantSession, "fetch", explained)
     await library_search(pool, large, [1.0] * DIMENSIONS)
     await library_search(pool, large, [1.0] * DIMENSIONS, exact=True)
-    assert ["kb_chunks_embedding_idx" in plan for plan in plans] == [True, False]
+    assert ["Order By: ((embedding_half)::halfvec(8) <=> " in plan for plan in plans] == [True, False]
+    # Of the sixteen partitions each with its index, the tenant's alone is looked at.
+    assert [len(set(re.findall(r" on kb_chunks_(\d+) ", plan))) for plan in plans] == [1, 1]
 
 
 @pytest.mark.usefixtures("index_lane")
@@ -334,7 +337,7 @@ async def test_minimum_similarity_cuts_and_says_so(
     pool: Database, grouped: Filled, monkeypatch: pytest.MonkeyPatch, lane: str
 ) -> None:
     """Hits below the floor are left out and the shortfall is explained, in both lanes alike."""
-    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
+    monkeypatch.setattr(lanes, "exact_candidates", lambda _dimensions: 100 if lane == "index" else 10_000)
     query = grouped.vectors[9].tolist()
     ranked = grouped.nearest(query, 10)
     floor = (ranked[3][1] + ranked[4][1]) / 2
@@ -360,7 +363,7 @@ async def test_filters_leave_the_best_of_what_they_allow(
     pool: Database, grouped: Filled, monkeypatch: pytest.MonkeyPatch, lane: str
 ) -> None:
     """Searching three of forty documents, by id or key, yields the best of those three, in both lanes."""
-    monkeypatch.setattr(lanes, "EXACT_CANDIDATES", 100 if lane == "index" else 10_000)
+    monkeypatch.setattr(lanes, "exact_candidates", lambda _dimensions: 100 if lane == "index" else 10_000)
     query = grouped.vectors[0].tolist()
     allowed = [*range(700, 800), *range(1500, 1600), *range(3900, 4000)]
     expected = [content for content, _ in grouped.nearest(query, 4000) if int(content) in set(allowed)][:10]

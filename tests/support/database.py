@@ -15,10 +15,13 @@ from uuid_utils.compat import uuid7
 from app.auth.api_keys import make_api_key
 from app.auth.principal import Principal, Scope
 from app.auth.tenants import create_tenant, store_api_key
+from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate_to_head
 from app.database.owner import owner_transaction
 from app.database.tenant_owned import TenantId
+from app.embeddings import EmbeddingProvider
+from app.kb.profiles import Embeddings
 from app.settings import DatabaseSettings, EmbeddingsSettings, LogFormat, ServerSettings, Settings
 
 ALL_SCOPES = tuple(Scope)
@@ -47,6 +50,11 @@ class TestTenant:
         async with owner_transaction(self.settings.database) as connection:
             await store_api_key(connection, self.id, key, **options)
         return key.secret, key.id
+
+
+def embeddings_by(database: Database, provider: EmbeddingProvider) -> Embeddings:
+    """Return embeddings that a provider makes, whatever the active profile's is."""
+    return Embeddings(database.engine, lambda _profile: provider)
 
 
 async def new_tenant(settings: Settings, name: str = "Tenant") -> TestTenant:
