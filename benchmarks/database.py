@@ -38,6 +38,13 @@ class Size:
     events: int
     chunks: int
     tenants: int = 50
+    # Of the first tenants; the others share the rest.
+    chunk_sizes: tuple[int, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that a database of this size is kept in."""
+        return "-".join(map(str, (self.events, self.chunks, self.tenants, *self.chunk_sizes)))
 
     def __str__(self) -> str:
         return f"{self.events:,} events and {self.chunks:,} chunks over {self.tenants} tenants"
@@ -123,7 +130,7 @@ class BenchDatabase:
 @contextmanager
 def bench_database(data_dir: Path, size: Size) -> Iterator[BenchDatabase]:
     """Start the server with this much data, loading it when it is new, and make a copy; stop when the block ends."""
-    folder = data_dir / f"{size.events}-{size.chunks}-{size.tenants}"
+    folder = data_dir / size.folder
     note = folder / "largest-tenant.json"
     postgres = EmbeddedPostgres(folder, settings=_SETTINGS)
     if not note.exists():
@@ -152,6 +159,7 @@ def _load(postgres: EmbeddedPostgres, size: Size) -> dict[str, str]:
     command = [
         sys.executable, "-m", "app.cli", "bench-data", "--json",
         "--events", str(size.events), "--chunks", str(size.chunks), "--tenants", str(size.tenants),
+        "--chunk-sizes", ",".join(map(str, size.chunk_sizes)),
     ]  # fmt: skip
     print(f"Loading {size} ...", flush=True)
     done = subprocess.run(  # noqa: S603 - our own command

@@ -1,7 +1,7 @@
 """`konstruct bench-data`: fill a database for benchmarks."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from app.cli.output import console, print_json, progress_bar
 from app.database.owner import owner_transaction
 from app.database.partitions import create_partitions
 from app.database.urls import parse_database_url
+from app.errors import InvalidInput
 from app.sample_data.bulk import BulkPlan, load_bulk
 from app.settings import Settings
 
@@ -26,14 +27,18 @@ def bench_data(
     events: Annotated[int, typer.Option(help="Audit events in all.", min=0)] = 1_000_000,
     chunks: Annotated[int, typer.Option(help="Knowledge base chunks in all.", min=0)] = 100_000,
     tenants: Annotated[int, typer.Option(help="Tenants to spread them over; the first gets a fifth.", min=1)] = 50,
+    chunk_sizes: Annotated[
+        str, typer.Option(help="Chunks of the first tenants, with commas between; the others share the rest.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Load realistic data at scale into an empty database, as its owner. For benchmarks only."""
     settings = Settings.from_environment()
+    sizes = _sizes(chunk_sizes, chunks, tenants)
     with progress_bar(console, disable=as_json) as progress:
         tasks = {kind: progress.add_task(kind, total=total) for kind, total in (("events", events), ("chunks", chunks))}
         made = asyncio.run(
-            _load(settings, events, chunks, tenants, lambda kind, rows: progress.advance(tasks[kind], rows))
+            _load(settings, events, chunks, tenants, sizes, lambda kind, rows: progress.advance(tasks[kind], rows))
         )
     if as_json:
         print_json(made)
@@ -41,8 +46,23 @@ def bench_data(
         console.print(f"Loaded. The largest tenant is {made[0]['tenant_id']}, its key {made[0]['api_key']}")
 
 
+def _sizes(text: str, chunks: int, tenants: int) -> list[int]:
+    try:
+        sizes = [int(size) for size in text.split(",") if size]
+    except ValueError:
+        raise InvalidInput(("chunk_sizes",), f"must be numbers with commas between, got {text!r}") from None
+    if len(sizes) > tenants or sum(sizes) > chunks or min(sizes, default=0) < 0:
+        raise InvalidInput(("chunk_sizes",), f"must be for {tenants} tenants at most and {chunks} chunks in all")
+    return sizes
+
+
 async def _load(
-    settings: Settings, events: int, chunks: int, tenants: int, advance: Callable[[str, int], None]
+    settings: Settings,
+    events: int,
+    chunks: int,
+    tenants: int,
+    sizes: Sequence[int],
+    advance: Callable[[str, int], None],
 ) -> list[dict[str, str]]:
     made = []
     async with owner_transaction(settings.database) as connection:
@@ -56,7 +76,9 @@ async def _load(
             key = make_api_key("bench", tuple(Scope))
             await store_api_key(connection, tenant_id, key)
             made.append((tenant_id, key.secret))
-    plan = BulkPlan([tenant_id for tenant_id, _ in made], events, chunks, settings.embeddings.index_dimensions, _DAYS)
+    owners = [tenant_id for tenant_id, _ in made]
+    dimensions = settings.embeddings.index_dimensions
+    plan = BulkPlan(owners, events, chunks, dimensions, _DAYS, chunk_sizes=sizes)
     url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
     copying = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
     try:

@@ -37,7 +37,10 @@ _TARGETS = ("human", "agent", "queue")
 
 @dataclass(frozen=True, slots=True)
 class BulkPlan:
-    """How much to make. Events spread over the `days` before now."""
+    """How much to make. Events spread over the `days` before now.
+
+    `chunk_sizes` says how many chunks the first tenants get; the others share the rest evenly.
+    """
 
     tenants: Sequence[uuid.UUID]
     events: int
@@ -45,6 +48,7 @@ class BulkPlan:
     dimensions: int
     days: int = 90
     seed: int = 42
+    chunk_sizes: Sequence[int] = ()
 
 
 async def load_bulk(connection: asyncpg.Connection, plan: BulkPlan, advance: Callable[[str, int], None]) -> None:
@@ -126,14 +130,31 @@ async def _load_chunks(
             await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
         await connection.execute("DROP INDEX kb_chunks_embedding_idx")
         centres = rng.normal(size=(max(plan.chunks // 200, 1), plan.dimensions))
-        for first in range(0, plan.chunks, _BATCH):
-            count = min(_BATCH, plan.chunks - first)
-            await _copy_chunks(connection, plan, rng, centres, first, count)
-            advance("chunks", count)
+        documents = _documents_of(plan, rng)
+        per_batch = _BATCH // _CHUNKS_PER_DOCUMENT
+        for first in range(0, len(documents), per_batch):
+            batch = documents[first : first + per_batch]
+            await _copy_chunks(connection, plan, rng, centres, first, batch)
+            advance("chunks", sum(size for _, size in batch))
         await connection.execute("SET LOCAL maintenance_work_mem = '1GB'")
         await connection.execute(definition.replace(" ON ONLY ", " ON "))
         for table in ("kb_documents", "kb_chunks"):
             await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+
+
+def _documents_of(plan: BulkPlan, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Return the tenant's place and the number of chunks of each document, in the order in which they are loaded."""
+    sizes = list(plan.chunk_sizes or [round(plan.chunks * _LARGEST_SHARE)])
+    others = len(plan.tenants) - len(sizes)
+    if others > 0:
+        rest = plan.chunks - sum(sizes)
+        sizes += [rest * (number + 1) // others - rest * number // others for number in range(others)]
+    documents = [
+        (tenant, min(_CHUNKS_PER_DOCUMENT, size - start))
+        for tenant, size in enumerate(sizes)
+        for start in range(0, size, _CHUNKS_PER_DOCUMENT)
+    ]
+    return [documents[place] for place in rng.permutation(len(documents))]
 
 
 async def _copy_chunks(
@@ -142,31 +163,19 @@ async def _copy_chunks(
     rng: np.random.Generator,
     centres: NDArray[np.float64],
     first: int,
-    count: int,
+    batch: Sequence[tuple[int, int]],
 ) -> None:
     documents: list[tuple[Any, ...]] = []
     chunks: list[tuple[Any, ...]] = []
-    owners = _tenants_of(plan, rng, count // _CHUNKS_PER_DOCUMENT + 1)
-    for n, owner in enumerate(owners):
-        size = min(_CHUNKS_PER_DOCUMENT, count - n * _CHUNKS_PER_DOCUMENT)
-        if size <= 0:
-            break
-        document_id = uuid.uuid4()
-        key = f"bench-{first // _CHUNKS_PER_DOCUMENT + n}"
-        documents.append((plan.tenants[owner], document_id, key, f"Document {key}", "text/plain", "{}", 1, key, size))
+    for number, (owner, size) in enumerate(batch, start=first):
+        tenant, document_id, key = plan.tenants[owner], uuid.uuid4(), f"bench-{number}"
+        metadata = json.dumps({"topic": f"topic-{rng.integers(100)}", "region": ("eu", "us", "asia")[rng.integers(3)]})
+        documents.append((tenant, document_id, key, f"Document {key}", "text/plain", metadata, 1, key, size))
         near = centres[rng.integers(0, len(centres), size)] + rng.normal(scale=0.35, size=(size, plan.dimensions))
         unit = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
         text = "How to reset a password, change the plan and read an invoice, step by step, with what may go wrong. "
         chunks.extend(
-            (
-                plan.tenants[owner],
-                uuid.uuid4(),
-                document_id,
-                index,
-                f"{key}/{index}: {text * 4}",
-                "{}",
-                Vector(vector),
-            )
+            (tenant, uuid.uuid4(), document_id, index, f"{key}/{index}: {text * 4}", "{}", Vector(vector))
             for index, vector in enumerate(unit)
         )
     columns = (
