@@ -156,7 +156,7 @@ async def _vector_problems(connection: AsyncConnection, dimensions: int) -> list
     if stored != dimensions:
         reason = (
             f"the index holds vectors of {stored} dimensions, the configured embedding provider makes {dimensions};"
-            " set KONSTRUCT_EMBEDDINGS and KONSTRUCT_EMBEDDINGS_DIMENSIONS as they were when the database was migrated"
+            " set KONSTRUCT_EMBEDDINGS and its _MODEL and _DIMENSIONS as they were when the database was migrated"
         )
         return [Problem("embedding_dimensions", reason)]
     return []

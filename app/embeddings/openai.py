@@ -12,6 +12,8 @@ from app.embeddings.vector import Vector, normalised
 from app.errors import EmbeddingFailed
 from app.settings import EmbeddingsSettings
 
+DEFAULT_MODEL = "text-embedding-3-small"
+
 _RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 # A provider that asks for a longer pause than this is told to the caller instead of being waited for.
@@ -28,7 +30,7 @@ class OpenAIProvider:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.model = settings.model
+        self.model = settings.model or DEFAULT_MODEL
         self.dimensions = settings.index_dimensions
         self._settings = settings
         self._sleep = sleep

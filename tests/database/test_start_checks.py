@@ -16,9 +16,9 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import alembic_config, head_revision
 from app.database.owner import owner_transaction
 from app.database.readiness import Problem, UnsafeDatabase, check_before_start, find_problems
-from app.settings import LOCAL_DIMENSIONS, Settings
+from app.settings import Settings
 from tests.database.rows import database_name, superuser_url
-from tests.support.database import connect, fresh_database, new_tenant, server_environment
+from tests.support.database import DIMENSIONS, connect, fresh_database, new_tenant, server_environment
 
 MakeRole = Callable[[str], Awaitable[SecretStr]]
 
@@ -49,7 +49,7 @@ async def make_role(postgres: EmbeddedPostgres, migrated: Settings) -> AsyncIter
             await superuser.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-async def reason_to_refuse(settings: Settings, url: SecretStr | None = None, dimensions: int = LOCAL_DIMENSIONS) -> str:
+async def reason_to_refuse(settings: Settings, url: SecretStr | None = None, dimensions: int = DIMENSIONS) -> str:
     """Return why the server would not start; empty when it would."""
     given = settings.database if url is None else settings.database.model_copy(update={"database_url": url})
     database = Database(given)
@@ -66,7 +66,7 @@ async def problems_of(settings: Settings) -> list[Problem]:
     """Return everything that readiness finds."""
     database = Database(settings.database)
     async with database.engine.connect() as connection:
-        found = await find_problems(connection, LOCAL_DIMENSIONS)
+        found = await find_problems(connection, DIMENSIONS)
     await database.close()
     return found
 
@@ -182,7 +182,7 @@ async def test_other_dimensions_are_refused(migrated: Settings) -> None:
     """Vectors of another length than the index holds stop the start, with both lengths and the variables to set."""
     assert await reason_to_refuse(migrated, dimensions=1536) == (
         "the index holds vectors of 256 dimensions, the configured embedding provider makes 1536;"
-        " set KONSTRUCT_EMBEDDINGS and KONSTRUCT_EMBEDDINGS_DIMENSIONS as they were when the database was migrated"
+        " set KONSTRUCT_EMBEDDINGS and its _MODEL and _DIMENSIONS as they were when the database was migrated"
     )
 
 
