@@ -11,7 +11,7 @@ RUN python -m venv /venv
 WORKDIR /src
 COPY requirements.lock ./
 RUN /venv/bin/pip install --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY pyproject.toml README.md LICENSE NOTICE CHANGELOG.md ./
 COPY app ./app
 COPY graphql_schema ./graphql_schema
 COPY migrations ./migrations

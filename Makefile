@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: dev test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall lint format lock sdl clean
+.PHONY: dev test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall bench-ingest lint format lock sdl clean
 
 dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
 	@$(BIN)/konstruct dev $(ARGS)
@@ -18,7 +18,7 @@ bench: $(DEV_STAMP)  ## Speed beside two peers, into benchmarks/RESULTS.md (need
 	npm ci --prefix benchmarks/peers --no-audit --no-fund
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall: bench-%: $(DEV_STAMP)  ## One more measurement (CONTRIBUTING.md)
+bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall bench-ingest: bench-%: $(DEV_STAMP)  ## One more measurement (CONTRIBUTING.md)
 	$(BIN)/python -m benchmarks.$* $(ARGS)
 
 lint: $(DEV_STAMP)  ## Style, types and import layers

@@ -7,13 +7,11 @@ default. The README lists every variable in one table.
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KIB = 1024
 MIB = 1024 * KIB
-
-LOCAL_DIMENSIONS = 256
 
 
 class SettingsError(Exception):
@@ -26,6 +24,22 @@ class EmbeddingsProvider(StrEnum):
     LOCAL = "local"
     OPENAI = "openai"
     NONE = "none"
+
+
+class LocalModel(StrEnum):
+    """The models that run on the server itself."""
+
+    MINILM = "minilm"
+    WORDLLAMA = "wordllama"
+
+    @property
+    def dimensions(self) -> int:
+        """The length of the model's vectors."""
+        match self:
+            case LocalModel.MINILM:
+                return 384
+            case LocalModel.WORDLLAMA:
+                return 256
 
 
 class LogFormat(StrEnum):
@@ -56,6 +70,9 @@ class DatabaseSettings(BaseSettings):
     partitions_ahead: int = Field(default=12, ge=1, le=120)
 
 
+OPENAI_MODEL = "text-embedding-3-small"
+
+
 class EmbeddingsSettings(BaseSettings):
     """The embedding provider of a new database; later the active profile says provider, model and dimensions."""
 
@@ -63,7 +80,8 @@ class EmbeddingsSettings(BaseSettings):
 
     provider: EmbeddingsProvider = Field(default=EmbeddingsProvider.LOCAL, validation_alias="KONSTRUCT_EMBEDDINGS")
     url: str = "https://api.openai.com/v1"
-    model: str = "text-embedding-3-small"
+    # One of `LocalModel`, or a name that the OpenAI-compatible server knows.
+    model: str | None = None
     api_key: SecretStr | None = None
     dimensions: int | None = Field(default=None, ge=1, le=4000)
     # One call to the provider; an agent waits for its search answer meanwhile.
@@ -72,14 +90,26 @@ class EmbeddingsSettings(BaseSettings):
     batch_size: int = Field(default=64, ge=1, le=2048)
     max_attempts: int = Field(default=4, ge=1, le=10)
 
+    @field_validator("model")
+    @classmethod
+    def _check_local_model(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if model is not None and info.data.get("provider") is EmbeddingsProvider.LOCAL and model not in set(LocalModel):
+            raise ValueError(f"with KONSTRUCT_EMBEDDINGS=local it must be {' or '.join(LocalModel)}")
+        return model
+
+    @property
+    def local_model(self) -> LocalModel:
+        """The model of the local provider."""
+        return LocalModel.MINILM if self.model is None else LocalModel(self.model)
+
     @property
     def index_model(self) -> str:
         """The name of the model that the index is made by; empty when clients bring their vectors."""
         match self.provider:
             case EmbeddingsProvider.LOCAL:
-                return "wordllama"
+                return self.local_model.value
             case EmbeddingsProvider.OPENAI:
-                return self.model
+                return self.model or OPENAI_MODEL
             case EmbeddingsProvider.NONE:
                 return ""
 
@@ -92,12 +122,13 @@ class EmbeddingsSettings(BaseSettings):
     def index_dimensions(self) -> int:
         """The length of the vectors that the index holds."""
         if self.provider is EmbeddingsProvider.LOCAL:
-            if self.dimensions not in {None, LOCAL_DIMENSIONS}:
+            fixed = self.local_model.dimensions
+            if self.dimensions not in {None, fixed}:
                 raise SettingsError(
-                    f"KONSTRUCT_EMBEDDINGS_DIMENSIONS: the local model has {LOCAL_DIMENSIONS} dimensions;"
-                    " leave it out, or choose another KONSTRUCT_EMBEDDINGS"
+                    f"KONSTRUCT_EMBEDDINGS_DIMENSIONS: the local model {self.local_model} has {fixed} dimensions;"
+                    " leave it out, or choose another KONSTRUCT_EMBEDDINGS_MODEL or KONSTRUCT_EMBEDDINGS"
                 )
-            return LOCAL_DIMENSIONS
+            return fixed
         if self.dimensions is None:
             raise SettingsError(
                 f"KONSTRUCT_EMBEDDINGS_DIMENSIONS must be set when KONSTRUCT_EMBEDDINGS={self.provider}"

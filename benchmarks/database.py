@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from app.database.embedded import DATABASE, OWNER_ROLE, EmbeddedPostgres
 from app.database.migrate import migrate_to_head
-from app.settings import DatabaseSettings, Settings
+from app.settings import DatabaseSettings, EmbeddingsProvider, EmbeddingsSettings, LocalModel, Settings
 
 # What an operator would give a server for a million events; durability stays at PostgreSQL's defaults.
 _SETTINGS = "shared_buffers = 1GB\nmax_wal_size = 8GB\n"
@@ -58,6 +58,7 @@ class BenchDatabase:
     folder: Path
     tenant_id: str
     api_key: str
+    model: LocalModel
 
     @property
     def url(self) -> str:
@@ -128,9 +129,12 @@ class BenchDatabase:
 
 
 @contextmanager
-def bench_database(data_dir: Path, size: Size) -> Iterator[BenchDatabase]:
-    """Start the server with this much data, loading it when it is new, and make a copy; stop when the block ends."""
-    folder = data_dir / size.folder
+def bench_database(data_dir: Path, size: Size, model: LocalModel = LocalModel.MINILM) -> Iterator[BenchDatabase]:
+    """Start the server with this much data, loading it when it is new, and make a copy; stop when the block ends.
+
+    Its index is as wide as the vectors of `model`.
+    """
+    folder = data_dir / f"{size.folder}-{model}"
     note = folder / "largest-tenant.json"
     postgres = EmbeddedPostgres(folder, settings=_SETTINGS)
     if not note.exists():
@@ -139,22 +143,24 @@ def bench_database(data_dir: Path, size: Size) -> Iterator[BenchDatabase]:
         shutil.rmtree(folder, ignore_errors=True)
     postgres.start()
     try:
-        asyncio.run(_migrate(postgres))
+        asyncio.run(_migrate(postgres, model))
         if not note.exists():
-            note.write_text(json.dumps(_load(postgres, size)))
+            note.write_text(json.dumps(_load(postgres, size, model)))
         # What autovacuum does in the minutes after a load would disturb the measurement.
         asyncio.run(_connected(postgres.superuser_url.get_secret_value(), _vacuum))
         asyncio.run(_copy(postgres))
         largest = json.loads(note.read_text())
-        yield BenchDatabase(postgres, folder, largest["tenant_id"], largest["api_key"])
+        yield BenchDatabase(postgres, folder, largest["tenant_id"], largest["api_key"], model)
     finally:
         postgres.stop()
 
 
-def _load(postgres: EmbeddedPostgres, size: Size) -> dict[str, str]:
+def _load(postgres: EmbeddedPostgres, size: Size, model: LocalModel) -> dict[str, str]:
     environment = {
         "KONSTRUCT_DATABASE_URL": postgres.runtime_url.get_secret_value(),
         "KONSTRUCT_OWNER_DATABASE_URL": postgres.owner_url.get_secret_value(),
+        "KONSTRUCT_EMBEDDINGS": EmbeddingsProvider.LOCAL,
+        "KONSTRUCT_EMBEDDINGS_MODEL": model,
     }
     command = [
         sys.executable, "-m", "app.cli", "bench-data", "--json",
@@ -169,10 +175,11 @@ def _load(postgres: EmbeddedPostgres, size: Size) -> dict[str, str]:
     return largest
 
 
-async def _migrate(postgres: EmbeddedPostgres) -> None:
+async def _migrate(postgres: EmbeddedPostgres, model: LocalModel) -> None:
     await postgres.ensure_roles_and_database()
     urls = DatabaseSettings(database_url=postgres.runtime_url, owner_database_url=postgres.owner_url)
-    await migrate_to_head(Settings(database=urls))
+    embeddings = EmbeddingsSettings(provider=EmbeddingsProvider.LOCAL, model=model)
+    await migrate_to_head(Settings(database=urls, embeddings=embeddings))
 
 
 async def _copy(postgres: EmbeddedPostgres) -> None:

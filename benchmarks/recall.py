@@ -54,8 +54,8 @@ def main() -> None:
         versions = database.versions()
     how = (
         f"{_SIZE.chunks:,} chunks of {_SIZE.tenants:,} tenants in clusters. {options.queries} searches a row, half of"
-        " them near a passage of the tenant and half near one of others, compared with brute force over all vectors of the"
-        f" tenant. Each search gave exactly as many hits as there are for limits of {', '.join(map(str, _COUNTS))}."
+        " them near a passage of the tenant and half near one of others, compared with brute force over all vectors of"
+        f" the tenant. Each search gave exactly as many hits as there are for limits of {', '.join(map(str, _COUNTS))}."
     )
     header = ("chunks of the tenant", "searched", "strategy", "recall@10", "lowest of a search", "p50 ms", "p95 ms")
     write_section(RESULTS, "Vector search among 1,000,000 chunks", conditions(versions, how), table(header, rows))

@@ -44,11 +44,16 @@ class Server:
 
 
 @contextmanager
-def product(database: BenchDatabase, *, workers: int = 1, name: str = PRODUCT) -> Iterator[Server]:
-    """Run the product as in production, logging warnings only as the peers do."""
+def product(
+    database: BenchDatabase, *, workers: int = 1, name: str = PRODUCT, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run the product as in production, logging warnings only as the peers do; `settings` are variables of its own."""
     port = _free_port()
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--workers", str(workers)]
-    environment = {"KONSTRUCT_DATABASE_URL": database.url, "KONSTRUCT_LOG_LEVEL": "WARNING"}
+    environment = {
+        "KONSTRUCT_DATABASE_URL": database.url, "KONSTRUCT_LOG_LEVEL": "WARNING", "KONSTRUCT_EMBEDDINGS": "local",
+        "KONSTRUCT_EMBEDDINGS_MODEL": database.model, **(settings or {}),
+    }  # fmt: skip
     headers = {"authorization": f"Bearer {database.api_key}"}
     with _running(command, environment, port, headers, database.folder / f"product-{workers}.log") as pid:
         yield Server(name, _url(port), pid, headers, product_tasks(_a_month_ago()))

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.client import encode
 from benchmarks.wrk import UNIQUE
 
-# 256 numbers, the dimension of the product's own embedding model.
-VECTOR = [round(0.05 * ((n * 37) % 41 - 20), 3) for n in range(256)]
+# 384 numbers, the dimension of the product's own embedding model.
+VECTOR = [round(0.05 * ((n * 37) % 41 - 20), 3) for n in range(384)]
 
 _EVENT = {
     "inputSummary": "Summarise ticket 12 for the customer",

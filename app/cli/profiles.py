@@ -16,7 +16,7 @@ from app.kb.profiles import Profile
 from app.kb.reembed import drop_profile as remove_profile
 from app.kb.reembed import ensure_profile, list_profiles
 from app.kb.reembed import reembed as embed_again
-from app.settings import EmbeddingsProvider, Settings
+from app.settings import EmbeddingsProvider, EmbeddingsSettings, Settings
 
 _Result = TypeVar("_Result")
 
@@ -57,8 +57,13 @@ def reembed(
         konstruct kb reembed --embeddings openai --model text-embedding-3-small --dimensions 1536
     """
     settings = Settings.from_environment()
-    given = {"provider": provider, "model": model, "dimensions": dimensions}
-    wanted = settings.embeddings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    given: dict[str, object] = {"model": model, "dimensions": dimensions}
+    if provider is None:
+        given = {name: value for name, value in given.items() if value is not None}
+    else:
+        # Model and dimensions of the settings are another provider's.
+        given["provider"] = provider
+    wanted = EmbeddingsSettings.model_validate(settings.embeddings.model_dump() | given)
     with progress_bar(errors, disable=as_json or not errors.is_terminal) as progress:
         task = progress.add_task("Embedding", total=None)
 

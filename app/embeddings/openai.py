@@ -28,7 +28,7 @@ class OpenAIProvider:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.model = settings.model
+        self.model = settings.index_model
         self.dimensions = settings.index_dimensions
         self._settings = settings
         self._sleep = sleep

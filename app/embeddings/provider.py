@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from app.embeddings.local import LocalProvider
+from app.embeddings.minilm import MiniLMProvider
 from app.embeddings.none import NoProvider
 from app.embeddings.openai import OpenAIProvider
 from app.embeddings.vector import Vector
-from app.settings import EmbeddingsProvider, EmbeddingsSettings
+from app.embeddings.wordllama import WordLlamaProvider
+from app.settings import EmbeddingsProvider, EmbeddingsSettings, LocalModel
 
 __all__ = ["EmbeddingProvider", "Vector", "create_provider"]
 
@@ -31,11 +32,20 @@ class EmbeddingProvider(Protocol):
 
 
 def create_provider(settings: EmbeddingsSettings) -> EmbeddingProvider:
-    """Return the configured provider."""
+    """Return the configured provider; raise `SettingsError` for dimensions that it can't have."""
+    dimensions = settings.index_dimensions
     match settings.provider:
         case EmbeddingsProvider.LOCAL:
-            return LocalProvider(settings.index_dimensions)
+            return _create_local(settings.local_model)
         case EmbeddingsProvider.OPENAI:
             return OpenAIProvider(settings)
         case EmbeddingsProvider.NONE:
-            return NoProvider(settings.index_dimensions)
+            return NoProvider(dimensions)
+
+
+def _create_local(model: LocalModel) -> EmbeddingProvider:
+    match model:
+        case LocalModel.MINILM:
+            return MiniLMProvider()
+        case LocalModel.WORDLLAMA:
+            return WordLlamaProvider()

@@ -56,7 +56,7 @@ class ChunkEntity(Base):
     document_id: Mapped[UUID]
     chunk_index: Mapped[int]
     content: Mapped[str]
-    embedding: Mapped[list[float]] = mapped_column(Vector(256))
+    embedding: Mapped[list[float]] = mapped_column(Vector(384))
 
 
 @strawberry.type

@@ -26,13 +26,13 @@ from app.kb.documents import ChunkInput, DocumentInput
 from app.kb.ingest import DocumentIngester
 from app.observability.metrics import Metrics
 from app.observability.request import RequestRecord
-from app.settings import LOCAL_DIMENSIONS, Limits, Settings
+from app.settings import Limits, Settings
 from graphql_schema.context import Context, Services
 from graphql_schema.documents import KnownDocument
 from graphql_schema.execution import PlainExecutor
 from graphql_schema.scalars import to_json
 from graphql_schema.schema import create_schema
-from tests.support.database import TestTenant, embeddings_by, new_tenant
+from tests.support.database import DIMENSIONS, TestTenant, embeddings_by, new_tenant
 from tests.support.selections import DocumentMaker
 
 SCHEMA = create_schema(introspection=True).graphql_schema
@@ -178,7 +178,7 @@ def filled(settings: Settings) -> Iterator[Filled]:
         tenant = runner.run(new_tenant(settings))
         database = Database(settings.database)
         limits = Limits()
-        embeddings = embeddings_by(database, NoProvider(LOCAL_DIMENSIONS))
+        embeddings = embeddings_by(database, NoProvider(DIMENSIONS))
         ingester = DocumentIngester(database, embeddings, limits)
         services = Services(
             database=database,
@@ -213,13 +213,13 @@ async def _fill(logger: AuditLogger, ingester: DocumentIngester, tenant: TestTen
             LlmCall(model="m", cost_usd=Decimal("0.50")),
         ]
     )  # fmt: skip
-    vector = [1.0] + [0.0] * (LOCAL_DIMENSIONS - 1)
+    vector = [1.0] + [0.0] * (DIMENSIONS - 1)
     for number in range(2):
         chunks = [ChunkInput(content=f"{odd} {number}", embedding=vector, metadata={"n": number})]
         await ingester.ingest(tenant.id, DocumentInput(external_id=f"d{number}", title=odd, chunks=chunks))
 
 
-ZEROS = ", ".join(["0"] * (LOCAL_DIMENSIONS - 1))
+ZEROS = ", ".join(["0"] * (DIMENSIONS - 1))
 EVENTS = [
     "", "(first: 2)", "(first: 0)", "(first: 6)", "(last: 2)", "(orderBy: {field: CREATED_AT, direction: ASC})",
     "(filter: {actionType: {eq: LLM_CALL}})", "(filter: {status: {eq: DENIED}})", "(first: 501)", '(after: "x")',

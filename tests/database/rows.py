@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from app.database.embedded import EmbeddedPostgres
-from app.settings import LOCAL_DIMENSIONS, Settings
+from app.settings import Settings
+from tests.support.database import DIMENSIONS
 
 # The tables with tenant rows that the runtime role may read; a catalogue test keeps this list complete.
 READABLE_TABLES = (
@@ -38,7 +39,7 @@ VALUES ($1, $2, $3, 'Title', 'text/plain', 1, 'hash', 1)
 """
 _INSERT_CHUNK = f"""
 INSERT INTO kb_chunks (tenant_id, id, document_id, chunk_index, content, embedding)
-VALUES ($1, $2, $3, $4, 'passage', ('[1' || repeat(',0', {LOCAL_DIMENSIONS - 1}) || ']')::vector)
+VALUES ($1, $2, $3, $4, 'passage', ('[1' || repeat(',0', {DIMENSIONS - 1}) || ']')::vector)
 """
 
 

@@ -43,7 +43,7 @@ from app.kb.documents import ChunkInput, DocumentInput, list_chunks
 from app.kb.ingest import DocumentIngester, IngestOutcome
 from app.models import AuditEvent, Base, KBChunk, KnowledgeBaseDocument
 from app.pagination import PageRequest
-from app.settings import LOCAL_DIMENSIONS, Limits, Settings
+from app.settings import Limits, Settings
 from tests.database.rows import (
     INSUFFICIENT_PRIVILEGE,
     READABLE_TABLES,
@@ -61,6 +61,7 @@ from tests.database.rows import (
     tenant_transaction,
 )
 from tests.support.database import (
+    DIMENSIONS,
     TestTenant,
     connect,
     embeddings_by,
@@ -553,8 +554,8 @@ async def test_audit_logger_keeps_idempotency_keys_of_tenants_apart(
 async def test_what_was_written_can_be_read_after_the_commit(database: Database, tenant_a: TestTenant) -> None:
     """Results stay complete after their session ended, and the next session of the request sees them again."""
     logged = await AuditLogger(database, tenant_a.principal, Limits()).log_llm_call(LlmCall(model="gpt-4o"))
-    ingester = DocumentIngester(database, embeddings_by(database, NoProvider(LOCAL_DIMENSIONS)), Limits())
-    vector = [1.0] + [0.0] * (LOCAL_DIMENSIONS - 1)
+    ingester = DocumentIngester(database, embeddings_by(database, NoProvider(DIMENSIONS)), Limits())
+    vector = [1.0] + [0.0] * (DIMENSIONS - 1)
     source = DocumentInput(external_id="d", title="D", chunks=[ChunkInput(content="passage", embedding=vector)])
     ingested = await ingester.ingest(tenant_a.id, source)
     assert logged.event is not None

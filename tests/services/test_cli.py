@@ -152,6 +152,7 @@ def test_missing_setting_is_one_line_that_names_it(run: Callable[..., Done], nam
         ("KONSTRUCT_OWNER_DATABASE_URL", "postgresql://user:hunter2@host:port/db"),
         ("KONSTRUCT_DATABASE_POOL_SIZE", "hunter2"),
         ("KONSTRUCT_EMBEDDINGS", "hunter2"),
+        ("KONSTRUCT_EMBEDDINGS_MODEL", "hunter2"),
         ("KONSTRUCT_LIMITS_PAGE_SIZE", "0"),
     ],
 )

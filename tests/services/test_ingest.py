@@ -13,8 +13,9 @@ import pytest
 from app.audit import AuditLogger, ToolCall
 from app.database.database import Database
 from app.embeddings.vector import Vector
+from app.embeddings.wordpiece import token_ids
 from app.errors import DocumentNotFound, EmbeddingFailed, InvalidInput, VersionConflict
-from app.kb.chunking import CHUNK_CHARACTERS, MimeType, chunk_text
+from app.kb.chunking import CHUNK_CHARACTERS, CHUNK_TOKENS, MimeType, chunk_text
 from app.kb.documents import ChunkInput, DocumentInput, delete_document, list_chunks, list_documents
 from app.kb.documents import DocumentFilter as Where
 from app.kb.ingest import DocumentIngester, IngestOutcome, IngestResult
@@ -22,9 +23,8 @@ from app.kb.search import SearchRequest, search_chunks
 from app.models import KBChunk, KnowledgeBaseDocument
 from app.pagination import PageRequest
 from app.settings import Limits
-from tests.support.database import TestTenant, connect, embeddings_by, stored_events
+from tests.support.database import DIMENSIONS, TestTenant, connect, embeddings_by, stored_events
 
-DIMENSIONS = 256
 LIMITS = Limits()
 
 
@@ -175,7 +175,7 @@ async def test_longer_text_is_cut_and_shrinks_with_its_next_version(
     chunks = await chunks_of(database, tenant_a, first.id)
     assert [chunk.chunk_index for chunk in chunks] == list(range(first.chunk_count))
     assert first.chunk_count == len(chunks) > 10
-    assert all(0 < len(chunk.content) <= CHUNK_CHARACTERS for chunk in chunks)
+    assert all(0 < len(token_ids(chunk.content)) <= CHUNK_TOKENS for chunk in chunks)
     assert chunks[0].content.startswith("Sentence number 0 says")
     assert chunks[-1].content.endswith("Sentence number 299 says something.")
     second = stored(
@@ -267,6 +267,25 @@ async def test_chunks_of_a_mostly_blank_text_are_never_empty(
     assert [word for word in ("start", "word0", "word1", "word2", "word3", "word4") if word not in found] == []
 
 
+PAGE = """## Rule {number} of the house
+
+The clerk checks that account {number}-B agrees with the paper. Whoever is in doubt asks first; nobody guesses.
+
+```python
+def rule_{number}(account: str) -> bool:
+    # checks the account
+
+    return account == "{number}-B"
+```
+
+- one copy for the binder
+- one copy for the customer, who signs below
+
+| part | count |
+|---|---|
+| bolts | {number} |
+"""
+
 RUNS = [
     pytest.param("a" * 1_000_000, MimeType.PLAIN, id="one endless word"),
     pytest.param("QUJDREVGR0hJSktMTU5PUFFS" * 20_834, MimeType.MARKDOWN, id="base64"),
@@ -277,6 +296,10 @@ RUNS = [
     pytest.param("Ends here. " * 90_000, MimeType.PLAIN, id="a sentence end in every overlap"),
     pytest.param("é\u0301" * 300_000, MimeType.PLAIN, id="combining marks"),
     pytest.param("word " * 300_000, MimeType.PLAIN, id="words without an end of sentence"),
+    pytest.param("这个句子没有空格。" * 100_000, MimeType.PLAIN, id="Chinese in one line"),
+    pytest.param(("这个句子没有空格。" * 100 + "\n\n") * 500, MimeType.MARKDOWN, id="Chinese paragraphs"),
+    pytest.param(("QUJD/REVG+R0h" * 50 + "\n") * 1_000, MimeType.PLAIN, id="base64 in lines"),
+    pytest.param("\n\n".join(PAGE.format(number=number) for number in range(8_000)), MimeType.MARKDOWN, id="a book"),
 ]
 
 
@@ -301,17 +324,20 @@ async def test_unbroken_text_is_cut_in_time_while_the_loop_answers(text: str, mi
     assert took < 10
     assert longest_wait < 1
     assert all(0 < len(chunk) <= CHUNK_CHARACTERS for chunk in chunks)
-    step = CHUNK_CHARACTERS - 200
-    assert len(text) / CHUNK_CHARACTERS <= len(chunks) <= len(text) / step + 2
+    sizes = [len(token_ids(chunk)) for chunk in chunks]
+    assert max(sizes) <= CHUNK_TOKENS
+    # Each is as full as its tokens or its characters allow, less the overlap.
+    assert len(text) / CHUNK_CHARACTERS <= len(chunks)
+    assert len(chunks) <= max(sum(sizes) / (CHUNK_TOKENS / 2), len(text) / (CHUNK_CHARACTERS / 2)) + 2
 
 
 async def test_megabyte_without_a_space_is_ingested(ingester: DocumentIngester, tenant_a: TestTenant) -> None:
     """A megabyte of one letter goes in within seconds, each character once (C92)."""
     started = time.perf_counter()
     result = await ingester.ingest(tenant_a.id, DocumentInput(external_id="X", title="T", text="a" * 1_000_000))
-    assert stored(result, IngestOutcome.CREATED).chunk_count == 1250
+    assert stored(result, IngestOutcome.CREATED).chunk_count == 650
     assert time.perf_counter() - started < 10
-    assert await counts(tenant_a) == (1, 1250)
+    assert await counts(tenant_a) == (1, 650)
 
 
 async def test_expected_version_lets_one_of_two_writers_through(

@@ -22,9 +22,21 @@ from app.database.owner import owner_transaction
 from app.database.tenant_owned import TenantId
 from app.embeddings import EmbeddingProvider
 from app.kb.profiles import Embeddings
-from app.settings import DatabaseSettings, EmbeddingsSettings, LogFormat, ServerSettings, Settings
+from app.settings import (
+    DatabaseSettings,
+    EmbeddingsProvider,
+    EmbeddingsSettings,
+    LocalModel,
+    LogFormat,
+    ServerSettings,
+    Settings,
+)
 
 ALL_SCOPES = tuple(Scope)
+
+# What tests embed with that are not about the quality of a search: its model loads and embeds many times as fast.
+EMBEDDINGS = EmbeddingsSettings(provider=EmbeddingsProvider.LOCAL, model=LocalModel.WORDLLAMA)
+DIMENSIONS = EMBEDDINGS.index_dimensions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ def test_settings(runtime_url: SecretStr, owner_url: SecretStr, **groups: Any) -
     )
     given: dict[str, Any] = {
         "server": ServerSettings(graphiql=True, log_format=LogFormat.JSON),
-        "embeddings": EmbeddingsSettings(),
+        "embeddings": EMBEDDINGS,
         **groups,
     }
     return Settings(database=database, **given)
@@ -100,6 +112,8 @@ def server_environment(settings: Settings, **extra: str) -> dict[str, str]:
     }
     if database.sealer_database_url is not None:
         environment["KONSTRUCT_SEALER_DATABASE_URL"] = database.sealer_database_url.get_secret_value()
+    if embeddings.model is not None:
+        environment["KONSTRUCT_EMBEDDINGS_MODEL"] = embeddings.model
     if embeddings.dimensions is not None:
         environment["KONSTRUCT_EMBEDDINGS_DIMENSIONS"] = str(embeddings.dimensions)
     return environment | extra

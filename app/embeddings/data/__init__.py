@@ -1,0 +1,1 @@
+"""Data files of the embedding models; NOTICE says where they come from."""
