@@ -157,10 +157,20 @@ def _create_functions() -> None:
     op.execute(
         """
         CREATE FUNCTION index_kb_chunks(name text, dimensions integer) RETURNS void LANGUAGE plpgsql AS $$
+        DECLARE
+            by_vector text;
         BEGIN
             EXECUTE format('CREATE INDEX %I ON %I USING gin (tenant_id, search_vector)', name || '_search_idx', name);
-            EXECUTE format('CREATE INDEX %I ON %I USING hnsw ((embedding_half::halfvec(%s)) halfvec_cosine_ops)',
-                           name || '_embedding_idx', name, dimensions);
+            by_vector := format('CREATE INDEX %I ON %I USING hnsw ((embedding_half::halfvec(%s)) halfvec_cosine_ops)',
+                                name || '_embedding_idx', name, dimensions);
+            BEGIN
+                EXECUTE by_vector;
+            EXCEPTION WHEN disk_full OR out_of_memory THEN
+                -- Several processes share as much memory as maintenance_work_mem, and containers often have little to
+                -- share. One process needs none.
+                PERFORM set_config('max_parallel_maintenance_workers', '0', true);
+                EXECUTE by_vector;
+            END;
         END $$
         """
     )

@@ -27,7 +27,15 @@ from app.database.partitions import create_partitions
 from app.database.passwords import scram_verifier
 from app.settings import EmbeddingsProvider, EmbeddingsSettings, Settings
 from tests.database.rows import INSUFFICIENT_PRIVILEGE, add_rows, sqlstate_of, superuser_url, tenant_transaction
-from tests.support.database import connect, fresh_database, new_tenant, server_environment, test_settings, wait_until
+from tests.support.database import (
+    DIMENSIONS,
+    connect,
+    fresh_database,
+    new_tenant,
+    server_environment,
+    test_settings,
+    wait_until,
+)
 
 PASSWORD = "p%4@:/#?&=+ ü"
 OWNER_PASSWORD = "the-owner-password"
@@ -251,6 +259,28 @@ async def test_dimensions_come_from_the_settings(postgres: EmbeddedPostgres) -> 
         1536: (1536, "p", True),
         4000: (4000, "e", True),
     }
+
+
+async def test_an_index_is_built_where_little_memory_can_be_shared(postgres: EmbeddedPostgres) -> None:
+    """When the processes that build an index get no memory to share, one builds it alone (C87)."""
+    settings = await fresh_database(postgres)
+    async with connect(settings.database.owner_database_url) as owner:
+        tenant = await new_tenant(settings)
+        rows = await add_rows(settings, tenant.id)
+        async with owner.transaction():
+            await owner.execute("SELECT create_kb_chunks('kb_profile_2_chunks', $1)", DIMENSIONS)
+            await owner.execute("SELECT set_tenant($1)", tenant.id)
+            await owner.execute(
+                "INSERT INTO kb_profile_2_chunks (tenant_id, id, document_id, chunk_index, content, embedding)"
+                " SELECT tenant_id, gen_random_uuid(), document_id, n, content, embedding"
+                " FROM kb_chunks, generate_series(1, 1000) n WHERE id = $1",
+                rows.chunk_id,
+            )
+            # More than there is in any machine, and a table that is worth several processes.
+            await owner.execute("SET LOCAL maintenance_work_mem = '1TB'; SET LOCAL min_parallel_table_scan_size = 0")
+            await owner.execute("SELECT index_kb_chunks('kb_profile_2_chunks', $1)", DIMENSIONS)
+            assert await owner.fetchval("SHOW max_parallel_maintenance_workers") == "0"
+        assert await owner.fetchval("SELECT to_regclass('kb_profile_2_chunks_embedding_idx') IS NOT NULL")
 
 
 # C61: side by side

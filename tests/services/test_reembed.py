@@ -1,10 +1,15 @@
 """Changing the embedding model: nothing is lost, nothing is found twice, and nobody who searches or ingests notices."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
+import httpx
 import numpy as np
 import pytest
 
@@ -18,10 +23,19 @@ from app.kb.profiles import Embeddings, Profile, ProfileChanged
 from app.kb.reembed import drop_profile, ensure_profile, list_profiles, reembed
 from app.kb.search import SearchRequest, search_chunks
 from app.settings import EmbeddingsProvider, EmbeddingsSettings, Limits, Settings
-from tests.support.database import TestTenant, connect, fresh_database, new_tenant
+from tests.support.database import TestTenant, connect, fresh_database, new_tenant, server_environment
+from tests.support.server import GraphQLClient, live_server
 
 OLD, NEW = 8, 12
 LIMITS = Limits()
+INGEST = """
+mutation($text: String!) { ingestKbDocument(input: {externalId: "d", title: "D", body: {text: $text}}) { outcome } }
+"""
+SEARCH = """
+{ kbSearch(input: {query: {text: "When can I come by?"}, mode: VECTOR})
+  { hits { chunk { id content } } diagnostics { embeddingModel } } }
+"""
+BY_VECTOR = "query($input: KbSearchInput!) { kbSearch(input: $input) { hits { rank } } }"
 TEXTS = [f"passage number {number}" for number in range(300)]
 
 
@@ -294,3 +308,50 @@ async def test_impossible_changes(library: Library) -> None:
     slow.gate.set()
     await first
     assert await ensure_profile(library.owner, of_model(NEW)) == library.target
+
+
+# The commands, beside a running server
+
+
+async def test_a_running_server_follows_the_command(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    """`konstruct kb reembed` changes the model of a server that runs; two more commands show it and tidy up."""
+    settings = await fresh_database(postgres)
+    tenant = await new_tenant(settings)
+
+    async def command(*arguments: str) -> tuple[int, str]:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "app.cli", "kb", *arguments],
+            env=server_environment(settings, COLUMNS="200"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            check=False, timeout=60, text=True,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    with live_server(settings, tmp_path) as server:
+        async with httpx.AsyncClient(timeout=60) as http:
+            client = GraphQLClient(server.graphql_url, tenant.api_key, http)
+            await client.data(INGEST, {"text": "The workshop is open on weekdays from 8 to 17."})
+            before = (await client.data(SEARCH))["kbSearch"]
+            assert before["diagnostics"]["embeddingModel"] == "wordllama-l2-supercat-256"
+            code, output = await command("reembed", "--embeddings", "local", "--model", "minilm")
+            assert code == 0, output
+            assert output.startswith("Searches go by local minilm (384 dimensions) now.")
+            after = (await client.data(SEARCH))["kbSearch"]
+            assert after["diagnostics"]["embeddingModel"] == "all-MiniLM-L6-v2-onnx-int8"
+            assert [hit["chunk"] for hit in after["hits"]] == [hit["chunk"] for hit in before["hits"]]
+            code, output = await command("profiles", "--json")
+            assert [(row["profile"], row["model"], row["passages"], row["active"]) for row in json.loads(output)] == [
+                (1, "wordllama", 1, False),
+                (2, "minilm", 1, True),
+            ]
+            vector = {"query": {"vector": [1.0] * 256}}
+            (mistake,) = (await client.execute(BY_VECTOR, {"input": vector})).body["errors"]
+            assert "384" in mistake["message"]
+            assert "256" in mistake["message"]
+            assert await command("drop-profile", "1") == (0, "Profile 1 is removed.\n")
+            code, output = await command("drop-profile", "2")
+            assert code == 1
+            assert "profile 2 is the active one" in output
+            code, output = await command("reembed", "--embeddings", "local", "--model", "bert")
+            assert code == 1
+            assert "minilm or wordllama" in output
