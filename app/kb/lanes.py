@@ -185,7 +185,8 @@ async def by_words(
 ) -> list[Record]:
     """Return the passages with the words, with their `relevance`; with a vector, with their `distance` too.
 
-    Each row says how many passages are `matching`, up to `MOST_WORDED`: the others were not looked at.
+    Each row says its `coverage`: which share (0 to 1) of what all the words are worth it holds; and how many passages
+    are `matching`, up to `MOST_WORDED`: the others were not looked at.
     """
     values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
     shape = (has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
@@ -281,10 +282,12 @@ def _words_statement(shape: tuple[bool, int, int, tuple[str, ...]], where: Searc
         wanted = func.array(select(KnowledgeBaseDocument.id).where(documents).scalar_subquery())
     # More than wanted: who holds all of the words comes first.
     most = _written(max(depth * 4, 200))
-    given = func.kb_keyword_candidates(loose, lexemes, wanted, most).table_valued("id", "relevance", "matching")
+    given = func.kb_keyword_candidates(loose, lexemes, wanted, most).table_valued(
+        "id", "relevance", "coverage", "matching"
+    )
     distance: ColumnElement[Any] = _distance()[1] if dimensions else literal_column("NULL::float8", Float())
     rows = (
-        select(*_PASSAGE, distance.label("distance"), given.c.relevance, given.c.matching)
+        select(*_PASSAGE, distance.label("distance"), given.c.relevance, given.c.coverage, given.c.matching)
         .join(given, given.c.id == KBChunk.id)
         .order_by(KBChunk.search_vector.op("@@")(strict).desc(), given.c.relevance.desc(), KBChunk.id)
     )

@@ -1,7 +1,10 @@
 """Searching the knowledge base: by meaning, by words, or both at once, right for every tenant.
 
 A hybrid search ranks by meaning and by words separately and adds up what each rank is worth (reciprocal rank fusion): a
-passage that both find comes before one that a single way is sure of, and no scores of different kinds are compared.
+passage that both find comes before one that a single way is sure of, and no scores of different kinds are compared. A
+passage with less than half of what the words are worth has no rank by words there: a question in whole sentences shares
+a word or two with many passages, which says nothing (measured: benchmarks/RESULTS.md, "Retrieval quality").
+
 The passages themselves are found by the lanes; see `app.kb.lanes`.
 """
 
@@ -46,6 +49,7 @@ _FUSION = 60
 _DEPTH_FACTOR = 4
 _LEAST_DEPTH = 50
 _MOST_DEPTH = 2000
+_LEAST_COVERAGE = 0.5
 MOST_NEIGHBORS = 3
 
 _EVERYTHING = SearchFilter()
@@ -230,6 +234,8 @@ async def _rank(
     is_exhausted = len(near) < depth and len(worded) < depth
     # A vector of zeros is at no angle to anything: its distance is no number, and stands behind all numbers.
     near = [row for row in near if row["id"] != request.similar_to and not isnan(row["distance"])]
+    if request.mode is SearchMode.HYBRID and near:
+        worded = [row for row in worded if row["coverage"] >= _LEAST_COVERAGE]
     if request.mode is SearchMode.VECTOR:
         return [_near_hit(row, rank) for rank, row in enumerate(near, start=1)], lane, is_exhausted, is_cut
     return _fused(near, worded, request.mode), lane, is_exhausted, is_cut

@@ -39,7 +39,10 @@ graphql_enum(
             'By words and their stems, as web searches have them: `late parcel`, `"exact phrase"`, `parcel -invoice`.'
             " Without quotes and minus signs a passage need not hold all words; those with all come first."
         ),
-        "HYBRID": "By both, ranked by reciprocal rank fusion: what both find comes first.",
+        "HYBRID": (
+            "By both, ranked by reciprocal rank fusion: what both find comes first. Holding a few of the words does not"
+            " count."
+        ),
     },
 )
 graphql_enum(

@@ -185,7 +185,12 @@ class KbSearchHit:
         )
     )
     vector_rank: int | None = strawberry.field(description="Its rank by meaning; null when it was not among the first.")
-    keyword_rank: int | None = strawberry.field(description="Its rank by words; null when it was not among the first.")
+    keyword_rank: int | None = strawberry.field(
+        description=(
+            "Its rank by words; null when it was not among the first or, in a hybrid search, holds less than half of"
+            " what the words are worth, a rare word being worth more."
+        )
+    )
     chunk: KbChunk = strawberry.field(description="The passage.")
     neighbors: list[KbChunk] = strawberry.field(
         description="The chunks before and after it, in reading order, as many as `includeNeighbors` says."

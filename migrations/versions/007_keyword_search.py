@@ -33,7 +33,7 @@ def upgrade() -> None:
     )
     op.execute("CREATE INDEX kb_chunks_search_idx ON kb_chunks USING gin (tenant_id, search_vector)")
     op.execute("CREATE POLICY owner_search ON kb_chunks FOR SELECT TO CURRENT_USER USING (true)")
-    _create_candidates()
+    create_candidates()
 
 
 def _create_language(language: str) -> None:
@@ -52,7 +52,8 @@ def _create_language(language: str) -> None:
     )
 
 
-def _create_candidates() -> None:
+def create_candidates() -> None:
+    """Create the function that finds passages by their words."""
     # What a word is worth is how rare it is among the passages that match (BM25, each word counted once): a question in
     # whole sentences holds many words that say little. PostgreSQL's own ranking knows nothing of other passages.
     op.execute(

@@ -13,6 +13,8 @@ profile is activated. The passages that are there already are copied and indexed
 passages and locks the table meanwhile.
 """
 
+from importlib import import_module
+
 from alembic import context, op
 from sqlalchemy import text
 
@@ -63,7 +65,7 @@ def upgrade() -> None:
     op.execute(f"SELECT index_kb_chunks('kb_profile_1_chunks', {dimensions})")
     op.execute("DROP TABLE kb_chunks")
     op.execute("SELECT rename_kb_chunks('kb_profile_1_chunks', 'kb_chunks')")
-    _create_keyword_candidates(counted=True)
+    _create_keyword_candidates()
 
 
 def _copy(source: str, target: str) -> None:
@@ -205,15 +207,14 @@ def _create_functions() -> None:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
 
 
-def _create_keyword_candidates(*, counted: bool) -> None:
-    # As in revision 007; `counted` says beside each passage how many match, so that a search knows when not all of them
-    # were looked at.
-    columns, value = (", matching bigint", ", (SELECT count(*) FROM matching)") if counted else ("", "")
+def _create_keyword_candidates() -> None:
+    # Beside what revision 007 says: which share of what all the words are worth a passage holds (a word that no passage
+    # holds is worth most), and how many match, so that a search knows when not all of them were looked at.
     op.execute(f"DROP FUNCTION {_CANDIDATES}")
     op.execute(
-        f"""
+        """
         CREATE FUNCTION kb_keyword_candidates(words tsquery, lexemes text[], documents uuid[], most integer)
-        RETURNS TABLE (id uuid, relevance float8{columns})
+        RETURNS TABLE (id uuid, relevance float8, coverage float8, matching bigint)
         LANGUAGE sql STABLE SECURITY DEFINER
         SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
         AS $$
@@ -229,10 +230,11 @@ def _create_keyword_candidates(*, counted: bool) -> None:
                   ON m.search_vector @@ l.query
             ),
             worth AS (
-                SELECT lexeme, ln(1 + (SELECT count(*) FROM matching)::float8 / count(*)) AS value
-                FROM held GROUP BY lexeme
+                SELECT lexeme, ln(1 + (SELECT count(*) FROM matching)::float8 / greatest(count(h.id), 1)) AS value
+                FROM unnest(lexemes) lexeme LEFT JOIN held h USING (lexeme) GROUP BY lexeme
             )
-            SELECT h.id, sum(w.value) / (1 + 1.2 * (0.25 + 0.75 * h.size / (SELECT avg(size) FROM matching))){value}
+            SELECT h.id, sum(w.value) / (1 + 1.2 * (0.25 + 0.75 * h.size / (SELECT avg(size) FROM matching))),
+                   sum(w.value) / (SELECT sum(value) FROM worth), (SELECT count(*) FROM matching)
             FROM held h JOIN worth w USING (lexeme)
             GROUP BY h.id, h.size ORDER BY 2 DESC, h.id LIMIT most
         $$
@@ -293,7 +295,8 @@ def downgrade() -> None:
         END $do$
         """
     )
-    _create_keyword_candidates(counted=False)
+    op.execute(f"DROP FUNCTION {_CANDIDATES}")
+    import_module("migrations.versions.007_keyword_search").create_candidates()
     for function in _FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
     op.execute("DROP TABLE kb_profiles")
