@@ -1,0 +1,39 @@
+import { useEffect, useState } from "react";
+import { ConnectBox } from "./connect-box";
+import { Ide } from "./ide";
+import { connect, forgetKey, rememberedKey, rememberKey, type Session } from "./session";
+
+/** The connect box, or GraphiQL with the key that was given there. */
+export function App() {
+  const [session, setSession] = useState<Session | null>(null);
+  const [isConnecting, setIsConnecting] = useState(rememberedKey() !== null);
+  const [error, setError] = useState<string | null>(null);
+
+  async function open(key: string | null) {
+    setIsConnecting(true);
+    setError(null);
+    try {
+      setSession(await connect(key));
+      if (key !== null) rememberKey(key);
+    } catch (reason) {
+      forgetKey();
+      setError(reason instanceof Error ? reason.message : String(reason));
+    }
+    setIsConnecting(false);
+  }
+
+  function close() {
+    session?.socket.dispose();
+    forgetKey();
+    setError(null);
+    setSession(null);
+  }
+
+  useEffect(() => {
+    const key = rememberedKey();
+    if (key !== null) void open(key);
+  }, []);
+
+  if (session) return <Ide session={session} onDisconnect={close} />;
+  return <ConnectBox error={error} isConnecting={isConnecting} onConnect={(key) => void open(key)} />;
+}
