@@ -19,9 +19,9 @@ PRODUCT = ("app", "graphql_schema", "migrations")
 # Who reads the environment, and why it is not a setting.
 ENVIRONMENT_READERS = {
     "app/database/embedded.py": "hands PATH on to the programs of the embedded PostgreSQL",
-    "tests/examples/test_dashboard.py": "hands the environment on to npm",
     "tests/services/test_cli.py": "hands the environment on to the command line, without any of its variables",
     "tests/support/database.py": "hands the environment on to a server process, with the test's settings in it",
+    "tests/support/npm.py": "hands the environment on to npm",
 }
 
 # Hosts of package registries (a lock file names no index) and places on one developer's machine. Written in two
@@ -36,6 +36,26 @@ FORBIDDEN_TEXTS = tuple(
         ("/ro", "ot/"),
         ("/tmp/", "probe"),  # noqa: S108 - a text to look for
         ("/op", "t/"),
+    )
+)
+
+
+# Hosts that give away other people's scripts and fonts; nothing of ours is loaded from there.
+CONTENT_NETWORKS = tuple(
+    "".join(parts)
+    for parts in (
+        ("unp", "kg.com"),
+        ("jsde", "livr.net"),
+        ("cdn", "js."),
+        ("esm", ".sh"),
+        ("esm", ".run"),
+        ("sky", "pack.dev"),
+        ("js", "pm.io"),
+        ("google", "apis.com"),
+        ("gst", "atic.com"),
+        ("bootstrap", "cdn.com"),
+        ("code.jq", "uery.com"),
+        ("use.type", "kit.net"),
     )
 )
 
@@ -188,6 +208,15 @@ def test_nobody_sets_the_tenant_but_the_session_and_the_owners_tools() -> None:
         "migrations/versions/001_roles_and_tenants.py",
     }
     assert "app/database/session.py" in found
+
+
+@pytest.mark.parametrize("host", CONTENT_NETWORKS)
+def test_repository_names_no_content_network(host: str) -> None:
+    """No file refers to a network that gives away scripts or fonts, by name or in a lock file."""
+    found = [
+        path.relative_to(ROOT).as_posix() for path in repository_files() if host.encode() in path.read_bytes().lower()
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("forbidden", FORBIDDEN_TEXTS)

@@ -3,6 +3,7 @@
 The page refers to its parts relative to its own address, so it works behind any path prefix.
 """
 
+import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -29,6 +30,9 @@ _HEADERS = {
 # The page names files whose names change with their content.
 _PAGE_HEADERS = {**_HEADERS, "Cache-Control": "no-store"}
 _ASSET_HEADERS = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+
+# As the build names them: a letter or digit first, so that no name leads out of the folder.
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 
 _MEDIA_TYPES = {
     ".js": "text/javascript",
@@ -72,8 +76,9 @@ def graphiql_routes(folder: Path = BUILT) -> list[BaseRoute]:
         return RedirectResponse("../graphiql", headers=_PAGE_HEADERS)
 
     async def asset(request: Request) -> Response:
-        file = folder / "graphiql" / request.path_params["name"]
-        media_type = _MEDIA_TYPES.get(file.suffix)
+        name: str = request.path_params["name"]
+        file = folder / "graphiql" / name
+        media_type = _MEDIA_TYPES.get(file.suffix) if _NAME.fullmatch(name) else None
         if media_type is None or not file.is_file():
             return PlainTextResponse("there is no such file", 404, headers=_PAGE_HEADERS)
         compressed = file.with_name(f"{file.name}.gz")

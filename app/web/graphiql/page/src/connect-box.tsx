@@ -22,7 +22,7 @@ export function ConnectBox({ error, isConnecting, onConnect }: Props) {
         <h1>
           <Logo /> Konstruct
         </h1>
-        <p>Explore the audit trail and the knowledge base of one tenant.</p>
+        <p>Explore a tenant’s audit trail and knowledge base.</p>
         <label>
           API key
           <input
@@ -43,8 +43,8 @@ export function ConnectBox({ error, isConnecting, onConnect }: Props) {
           </p>
         )}
         <p className="hint">
-          <code>make dev</code> shows the demo tenant’s key; <code>konstruct keys create</code> makes others. The key
-          stays in this tab and is forgotten with it.
+          <code>make dev</code> shows the demo tenant’s key, <code>konstruct keys create</code> makes others. It stays in
+          this tab and is forgotten with it.
         </p>
         <button type="button" className="link" disabled={isConnecting} onClick={() => onConnect(null)}>
           Only look at the schema, without a key

@@ -31,6 +31,8 @@ export function Ide({ session, onDisconnect }: Props) {
         storage={storage}
         plugins={plugins}
         defaultTabs={tabs}
+        // GraphiQL leaves the variables of the first default tab out until the tab is chosen again.
+        initialVariables={storage.getItem("graphiql:tabState") === null ? tabs[0]?.variables : undefined}
         defaultEditorToolsVisibility="variables"
         inputValueDeprecation
         schemaDescription

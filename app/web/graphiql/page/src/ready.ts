@@ -11,7 +11,10 @@ export interface ReadyTab {
 // Agents of the demo tenant, for tenants where nothing has happened yet.
 const DEMO_AGENT = "0193a5c0-7e11-7c3a-9d52-5b1f0e6a2c01";
 
-/** The ready tabs, with the tenant's own agents and runs and today's dates in their variables. */
+/**
+ * The ready tabs, with the tenant's own agents and runs and today's dates in their variables. Lists are variables
+ * too: the explorer can't show them within a query.
+ */
 export function readyTabs({ viewer, examples }: Session): ReadyTab[] {
   const now = new Date();
   const agentId = viewer?.agentId ?? examples.agentId ?? DEMO_AGENT;
@@ -19,7 +22,8 @@ export function readyTabs({ viewer, examples }: Session): ReadyTab[] {
     {
       title: "Log a call",
       about: "Record one call of a model, as an agent does.",
-      query: `# Run it twice: the idempotency key makes the second one a DUPLICATE, and nothing is recorded again.
+      query: `# Run it twice: by its idempotency key the second one is
+# a DUPLICATE, and nothing is recorded again.
 mutation LogACall($call: LogLlmCallInput!) {
   logLlmCall(input: $call) {
     outcome
@@ -56,8 +60,14 @@ mutation LogACall($call: LogLlmCallInput!) {
     {
       title: "Last failures of one agent",
       about: "What went wrong lately, and in which conversation.",
-      query: `query LastFailures($agent: UUID!) {
-  auditEvents(first: 10, filter: { agentId: { eq: $agent }, status: { in: [FAILED, DENIED] } }) {
+      query: `query LastFailures(
+  $agent: UUID!
+  $status: [AuditEventStatus!] = [FAILED, DENIED]
+) {
+  auditEvents(
+    first: 10
+    filter: { agentId: { eq: $agent }, status: { in: $status } }
+  ) {
     nodes {
       createdAt
       actionName
@@ -80,8 +90,17 @@ mutation LogACall($call: LogLlmCallInput!) {
     {
       title: "Cost by model this week",
       about: "Calls, tokens, cost and latency of each model.",
-      query: `query CostByModel($since: DateTime!) {
-  auditStats(groupBy: [ACTION_NAME], filter: { actionType: { eq: LLM_CALL }, createdAt: { gte: $since } }) {
+      query: `query CostByModel(
+  $since: DateTime!
+  $by: [AuditDimension!] = [ACTION_NAME]
+) {
+  auditStats(
+    groupBy: $by
+    filter: {
+      actionType: { eq: LLM_CALL }
+      createdAt: { gte: $since }
+    }
+  ) {
     key {
       value
     }
@@ -138,7 +157,8 @@ fragment Step on AuditEvent {
     {
       title: "Ingest and search",
       about: "Take a document in, then find it by meaning.",
-      query: `# Two operations: the button offers both. First ingest the document, then search for it.
+      query: `# Two operations; the button offers both: ingest the
+# document first, then search for it.
 mutation IngestADocument($document: IngestKbDocumentInput!) {
   ingestKbDocument(input: $document) {
     outcome
@@ -192,7 +212,8 @@ query SearchForIt($question: String!) {
     {
       title: "Live tail",
       about: "Each event about a second after it was recorded.",
-      query: `# Shows the event that came last, and each new one in its place: log a call in another tab of your browser.
+      query: `# Shows the last event, and each new one in its place.
+# Log a call from a second browser tab and see it come.
 subscription LiveTail($after: BigInt) {
   auditEventLogged(afterSequence: $after) {
     sequence
