@@ -16,7 +16,7 @@ function ReadyQueries({ makeTabs }: { makeTabs: () => ReadyTab[] }) {
     queryEditor?.setValue(query);
     variableEditor?.setValue(variables);
     updateActiveTabValues({ query, variables });
-    setTimeout(() => document.querySelector(".graphiql-tab-active")?.scrollIntoView({ inline: "end" }));
+    setTimeout(() => document.querySelector(".graphiql-tab-active")?.scrollIntoView({ block: "nearest", inline: "end" }));
   }
 
   return (

@@ -66,7 +66,10 @@ mutation LogACall($call: LogLlmCallInput!) {
 ) {
   auditEvents(
     first: 10
-    filter: { agentId: { eq: $agent }, status: { in: $status } }
+    filter: {
+      agentId: { eq: $agent }
+      status: { in: $status }
+    }
   ) {
     nodes {
       createdAt
@@ -125,7 +128,10 @@ mutation LogACall($call: LogLlmCallInput!) {
   auditEvents(
     first: 100
     filter: { traceId: { eq: $run } }
-    orderBy: { field: CREATED_AT, direction: ASC }
+    orderBy: {
+      field: CREATED_AT
+      direction: ASC
+    }
   ) {
     nodes {
       ...Step
