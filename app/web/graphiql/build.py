@@ -28,6 +28,10 @@ _OLDEST = (22, 12)
 # Without a way to the registry npm would try for minutes.
 _INSTALL = ("ci", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
+# Of what a failed program said; what comes after the first lines helps nobody who only wants to start the server.
+_SHOWN_LINES = 8
+_STACK = re.compile(r"^(npm error)?\s+at ")
+
 
 class BuildFailed(Exception):
     """The page could not be built; the message says why, in the words of who failed."""
@@ -35,12 +39,12 @@ class BuildFailed(Exception):
 
 def build() -> None:
     """Make `static/` from `page/`; raise `BuildFailed`."""
-    npm = _find_npm()
+    npm = find_npm()
     _run([*npm, *_INSTALL])
     _run([*npm, "run", "build"])
 
 
-def _find_npm() -> Sequence[str]:
+def find_npm() -> Sequence[str]:
     """Return the command that runs npm, with a Node that is new enough."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _is_new_enough(node):
@@ -84,7 +88,8 @@ def _run(command: Sequence[str]) -> None:
         raise BuildFailed(str(error)) from error
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise BuildFailed("\n".join(line for line in said if "A complete log of this run" not in line)[-2000:])
+        reasons = [line for line in said if not line.startswith("npm warn") and not _STACK.search(line)]
+        raise BuildFailed("\n".join(reasons[:_SHOWN_LINES]))
 
 
 def main() -> None:
