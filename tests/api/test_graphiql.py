@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app.web.graphiql.routes import graphiql_routes
+from tests.support.server import LiveServer
 
 SCRIPT = b"export const answer = 42;\n" * 100
 PAGE = b'<!doctype html><script type="module" src="./graphiql/index-abc.js"></script>'
@@ -162,3 +163,12 @@ async def test_page_that_is_not_built_says_how_to_build_it(tmp_path: Path, capsy
     assert "graphiql_not_built" in said.out + said.err
     assert "make graphiql" in said.out + said.err
     assert after.content == PAGE
+
+
+async def test_parts_are_logged_as_the_page(server: LiveServer) -> None:
+    """Whatever is asked for below the page is one route of the log and the metrics, not one each."""
+    async with httpx.AsyncClient() as http:
+        for number, name in enumerate(("a.js", "b.js", "")):
+            await http.get(f"{server.base_url}/graphiql/{name}", headers={"x-request-id": f"part-{number}"})
+    routes = {line["request_id"]: line["route"] for line in server.log_lines() if line.get("event") == "request"}
+    assert [routes[f"part-{number}"] for number in range(3)] == ["/graphiql"] * 3

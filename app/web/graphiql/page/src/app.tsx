@@ -13,8 +13,9 @@ export function App() {
     setIsConnecting(true);
     setError(null);
     try {
-      setSession(await connect(key));
-      if (key !== null) rememberKey(key);
+      const opened = await connect(key);
+      if (opened.key !== null) rememberKey(opened.key);
+      setSession(opened);
     } catch (reason) {
       forgetKey();
       setError(reason instanceof Error ? reason.message : String(reason));

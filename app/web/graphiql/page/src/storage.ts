@@ -2,7 +2,8 @@ const THEME = "graphiql:theme";
 // What GraphiQL keeps as JSON with headers in it: the history does so even where headers must not be persisted.
 const WITH_HEADERS = /^graphiql:(tabState|queries|favorites)$/;
 const HEADERS = "graphiql:headers";
-const CREDENTIAL = /\bkst_[\w-]+|\bBearer\s+[\w.~+/-]+=*/gi;
+// An API key or a JWT, this tenant's or another's.
+const CREDENTIAL = /\bkst_[\w-]+|\beyJ[\w-]+\.[\w-]+\.[\w-]+/g;
 
 /**
  * Where GraphiQL keeps tabs, history and layout: in localStorage, each tenant's apart, and never a credential, wherever
