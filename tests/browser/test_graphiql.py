@@ -344,7 +344,7 @@ async def test_tabs_of_a_tenant_are_its_own(server: LiveServer, sealed: Settings
 
 
 async def test_wrong_key_is_told_in_words(server: LiveServer, demo: Demo, browser: Browser) -> None:
-    """A key that is none, or not one of the server's, is refused in words and forgotten; without one only docs show."""
+    """A key that is not the server's is refused in words and forgotten; without one there is the schema only."""
     async with visit(browser, server.base_url) as visiting:
         page = visiting.page
         alert = page.get_by_role("alert")
@@ -360,6 +360,13 @@ async def test_wrong_key_is_told_in_words(server: LiveServer, demo: Demo, browse
         await page.get_by_role("button", name="Only look at the schema").click()
         await visiting.expect_connected()
         await expect(page.get_by_label("Connection")).to_contain_text("Not connected")
+        await visiting.open_tab("LiveTail")
+        await visiting.run_button.click()
+        await expect(page.get_by_label("Result Window")).to_contain_text("refuses subscriptions", timeout=PATIENCE_MS)
+        assert json.loads(await visiting.value("response.json")) == {
+            "errors": [{"message": "The server refuses subscriptions without a key that is valid, neither revoked nor"
+            " expired."}]
+        }  # fmt: skip
 
 
 async def test_page_works_behind_a_proxy_that_strips_a_prefix(server: LiveServer, demo: Demo, browser: Browser) -> None:

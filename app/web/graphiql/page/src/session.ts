@@ -1,5 +1,6 @@
 import { createGraphiQLFetcher, type Fetcher } from "@graphiql/toolkit";
-import { createClient, type Client as Socket } from "graphql-ws";
+import type { FormattedExecutionResult } from "graphql";
+import { createClient, type Sink, type Client as Socket, type SubscribePayload } from "graphql-ws";
 
 /** The caller, as the API knows it. */
 export interface Viewer {
@@ -72,7 +73,7 @@ export async function connect(given: string | null): Promise<Session> {
     // A person sees that the connection is gone and runs the operation again; events in between would be lost unseen.
     retryAttempts: 0,
   });
-  const fetcher = createGraphiQLFetcher({ url: ENDPOINT, fetch: withKey(key), wsClient: socket });
+  const fetcher = createGraphiQLFetcher({ url: ENDPOINT, fetch: withKey(key), wsClient: inWords(socket) });
   return { key, viewer, examples, fetcher, socket };
 }
 
@@ -93,14 +94,39 @@ function withKey(key: string | null): typeof fetch {
     let response: Response;
     try {
       response = await fetch(input, { ...init, headers });
-    } catch (reason) {
-      throw new Error(`Nothing answers at ${ENDPOINT}. Is the server still running?`, { cause: reason });
+    } catch {
+      throw failure(`Nothing answers at ${ENDPOINT}. Is the server still running?`);
     }
     if (!/json|multipart/.test(response.headers.get("content-type") ?? "")) {
-      throw new Error(`${ENDPOINT} answered ${response.status} without JSON. Is a proxy in between?`);
+      throw failure(`${ENDPOINT} answered ${response.status} without JSON. Is a proxy in between?`);
     }
     return response;
   };
+}
+
+/** Return the socket with words for the ways in which a subscription ends before it should. */
+function inWords(socket: Socket): Socket {
+  return {
+    ...socket,
+    subscribe: <Data, Extensions>(payload: SubscribePayload, sink: Sink<FormattedExecutionResult<Data, Extensions>>) =>
+      socket.subscribe<Data, Extensions>(payload, {
+        next: (value) => sink.next(value),
+        complete: () => sink.complete(),
+        error: (reason) => sink.error(reason instanceof CloseEvent ? failure(meaningOf(reason)) : reason),
+      }),
+  };
+}
+
+function meaningOf({ code, reason }: CloseEvent): string {
+  if (code === 4403) return "The server refuses subscriptions without a key that is valid, neither revoked nor expired.";
+  if (code === 4410) return "The server cut this subscription off, since it took its events too slowly.";
+  if (code < 4000) return "The connection was lost. Run the operation again; it goes on after the place you give it.";
+  return `The server ended the subscription: ${reason} (${code}).`;
+}
+
+/** An error that GraphiQL shows as its message alone, without the stack. */
+function failure(message: string): Error {
+  return Object.assign(new Error(message), { stack: undefined });
 }
 
 /** Take the agent that fails most, the run with the most steps among the last ones, and the end of the log. */
