@@ -11,6 +11,7 @@ from sqlalchemy import Table
 from app.database.tenant_owned import TenantOwned
 from app.models import Base
 from app.settings import Settings
+from tests.support.content_networks import CONTENT_NETWORKS
 from tests.support.database import connect
 
 ROOT = Path(__file__).parents[2]
@@ -36,26 +37,6 @@ FORBIDDEN_TEXTS = tuple(
         ("/ro", "ot/"),
         ("/tmp/", "probe"),  # noqa: S108 - a text to look for
         ("/op", "t/"),
-    )
-)
-
-
-# Hosts that give away other people's scripts and fonts; nothing of ours is loaded from there.
-CONTENT_NETWORKS = tuple(
-    "".join(parts)
-    for parts in (
-        ("unp", "kg.com"),
-        ("jsde", "livr.net"),
-        ("cdn", "js."),
-        ("esm", ".sh"),
-        ("esm", ".run"),
-        ("sky", "pack.dev"),
-        ("js", "pm.io"),
-        ("google", "apis.com"),
-        ("gst", "atic.com"),
-        ("bootstrap", "cdn.com"),
-        ("code.jq", "uery.com"),
-        ("use.type", "kit.net"),
     )
 )
 

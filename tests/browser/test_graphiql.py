@@ -21,8 +21,8 @@ from app.auth.principal import Scope
 from app.database.embedded import EmbeddedPostgres
 from app.sample_data.demo import Demo, prepare_demo
 from app.settings import Settings
-from tests.architecture.test_structure import CONTENT_NETWORKS
 from tests.support.browser import OFFLINE, Tab, chromium
+from tests.support.content_networks import CONTENT_NETWORKS
 from tests.support.database import fresh_database, new_tenant
 from tests.support.npm import npm
 from tests.support.server import GraphQLClient, LiveServer, live_server
@@ -367,6 +367,20 @@ async def test_wrong_key_is_told_in_words(server: LiveServer, demo: Demo, browse
             "errors": [{"message": "The server refuses subscriptions without a key that is valid, neither revoked nor"
             " expired."}]
         }  # fmt: skip
+
+
+async def test_key_outlives_a_restart_of_the_server(server: LiveServer, demo: Demo, browser: Browser) -> None:
+    """A reload while nothing answers says so; another one, once the server is back, goes on with the key."""
+    async with visit(browser, server.base_url) as visiting:
+        page = visiting.page
+        await visiting.connect(demo.api_key)
+        await visiting.expect_connected()
+        await page.route("**/graphql", lambda route: route.abort())
+        await page.reload()
+        await expect(page.get_by_role("alert")).to_contain_text("Is the server running?")
+        await page.unroute("**/graphql")
+        await page.reload()
+        await visiting.expect_connected()
 
 
 async def test_page_works_behind_a_proxy_that_strips_a_prefix(server: LiveServer, demo: Demo, browser: Browser) -> None:

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { ConnectBox } from "./connect-box";
 import { Ide } from "./ide";
-import { connect, forgetKey, rememberedKey, rememberKey, type Session } from "./session";
+import { connect, forgetKey, KeyRefused, rememberedKey, rememberKey, type Session } from "./session";
 
 /** The connect box, or GraphiQL with the key that was given there. */
 export function App() {
@@ -17,7 +17,8 @@ export function App() {
       if (opened.key !== null) rememberKey(opened.key);
       setSession(opened);
     } catch (reason) {
-      forgetKey();
+      // A server that is being started again knows the key afterwards.
+      if (reason instanceof KeyRefused) forgetKey();
       setError(reason instanceof Error ? reason.message : String(reason));
     }
     setIsConnecting(false);

@@ -46,9 +46,17 @@ interface ExamplesData {
   latest: { nodes: { traceId: string | null; sequence: string | null }[] };
 }
 
+/** The key is none, or not one of the server's. */
+export class KeyRefused extends Error {}
+
 interface Result<Data> {
   data?: Data | null;
-  errors?: { message: string }[];
+  errors?: ApiError[];
+}
+
+interface ApiError {
+  message: string;
+  extensions?: { code?: string };
 }
 
 /** Prove the key, or connect without one; throw an `Error` whose message a person understands. */
@@ -56,13 +64,13 @@ export async function connect(given: string | null): Promise<Session> {
   const key = given === null ? null : given.trim().replace(/^Bearer\s+/i, "");
   // What can't be a header would make `fetch` throw words for programmers.
   if (key !== null && !/^[\x21-\x7e]+$/.test(key)) {
-    throw new Error("This is no API key: a key is one word of letters, digits, “-” and “_” that starts with kst_.");
+    throw new KeyRefused("This is no API key: it is one word of letters, digits, “-” and “_” that starts with kst_.");
   }
   let viewer: Viewer | null = null;
   let examples: Examples = { agentId: null, traceId: null, sequence: null };
   if (key !== null) {
     const { data, errors } = await ask<{ viewer: Viewer }>(key, VIEWER);
-    if (!data) throw new Error(`The server refused this key: ${errors?.[0]?.message ?? "it gave no reason"}.`);
+    if (!data) throw refusal(errors?.[0]);
     viewer = data.viewer;
     if (viewer.scopes.includes("AUDIT_READ")) examples = chooseExamples((await ask<ExamplesData>(key, EXAMPLES)).data);
   }
@@ -75,6 +83,12 @@ export async function connect(given: string | null): Promise<Session> {
   });
   const fetcher = createGraphiQLFetcher({ url: ENDPOINT, fetch: withKey(key), wsClient: inWords(socket) });
   return { key, viewer, examples, fetcher, socket };
+}
+
+function refusal(error: ApiError | undefined): Error {
+  const reason = error?.message ?? "it gave no reason";
+  if (error?.extensions?.code === "UNAUTHENTICATED") return new KeyRefused(`The server refused this key: ${reason}.`);
+  return new Error(`The server could not say whose key this is: ${reason}.`);
 }
 
 async function ask<Data>(key: string, query: string): Promise<Result<Data>> {
@@ -95,7 +109,7 @@ function withKey(key: string | null): typeof fetch {
     try {
       response = await fetch(input, { ...init, headers });
     } catch {
-      throw failure(`Nothing answers at ${ENDPOINT}. Is the server still running?`);
+      throw failure(`Nothing answers at ${ENDPOINT}. Is the server running? Reload this page to try again.`);
     }
     if (!/json|multipart/.test(response.headers.get("content-type") ?? "")) {
       throw failure(`${ENDPOINT} answered ${response.status} without JSON. Is a proxy in between?`);
