@@ -1,9 +1,16 @@
-# Two stages: one that installs, one that runs. The image runs as an unprivileged user and needs nothing at run time
-# but its environment (see the table of settings in the README).
+# Three stages: one that builds GraphiQL, one that installs, one that runs. The image runs as an unprivileged user and
+# needs nothing at run time but its environment (see the table of settings in the README).
 #
 #   docker build -t konstruct .
 #   docker run --rm -e KONSTRUCT_DATABASE_URL=... -e KONSTRUCT_OWNER_DATABASE_URL=... konstruct migrate
 #   docker run --rm -p 8000:8000 -e KONSTRUCT_DATABASE_URL=... konstruct
+
+FROM node:24-slim AS graphiql
+WORKDIR /graphiql/page
+COPY app/web/graphiql/page/package.json app/web/graphiql/page/package-lock.json ./
+RUN npm ci --omit=dev --no-audit --no-fund
+COPY app/web/graphiql/page ./
+RUN npm run build
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -15,6 +22,7 @@ COPY pyproject.toml README.md LICENSE NOTICE CHANGELOG.md ./
 COPY app ./app
 COPY graphql_schema ./graphql_schema
 COPY migrations ./migrations
+COPY --from=graphiql /graphiql/static ./app/web/graphiql/static
 RUN /venv/bin/pip install --no-deps .
 
 FROM python:3.13-slim

@@ -5,11 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+GRAPHIQL := app/web/graphiql/static/index.html
+GRAPHIQL_SOURCES := $(wildcard app/web/graphiql/page/*.* app/web/graphiql/page/src/*)
 
+<<<<<<< HEAD
 .PHONY: dev test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall bench-ingest lint format lock sdl clean
+=======
+.PHONY: dev graphiql test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval lint format lock sdl clean
+>>>>>>> wt-graphiql
 
-dev: $(RUN_STAMP)  ## A running server with a database and sample data in it
+dev: $(RUN_STAMP) $(GRAPHIQL)  ## A running server with a database and sample data in it
 	@$(BIN)/konstruct dev $(ARGS)
+
+graphiql: $(RUN_STAMP)  ## GraphiQL's page, from its sources, with the system's Node or PyPI's
+	@$(BIN)/python -m app.web.graphiql.build
 
 test: $(DEV_STAMP)  ## The whole test suite, on a real PostgreSQL
 	@$(BIN)/python -m pytest $(ARGS)
@@ -39,7 +48,12 @@ lock: $(DEV_STAMP)  ## Pin the newest versions that pyproject.toml allows, with 
 	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra embedded --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:  ## Remove what `make` made, the development database too
+	rm -rf app/web/graphiql/static app/web/graphiql/page/node_modules
 	rm -rf $(VENV) .konstruct .mypy_cache .ruff_cache .pytest_cache
+
+# Whatever keeps it from being built, such as no way to the npm registry, does not keep the server from running.
+$(GRAPHIQL): $(GRAPHIQL_SOURCES) | $(RUN_STAMP)
+	@$(BIN)/python -m app.web.graphiql.build || true
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("konstruct: Python 3.11 or later is needed, this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

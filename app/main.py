@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from app.audit.filter import AuditEventFilter
@@ -26,13 +24,13 @@ from app.kb.profiles import Embeddings
 from app.observability.logging import configure_logging
 from app.observability.metrics import Metrics
 from app.settings import Settings
+from app.web.graphiql.routes import graphiql_routes
 from app.web.health import health_routes
 from app.web.middleware import RequestMiddleware, Shortcut
 from graphql_schema.audit.export import ExportEndpoint
 from graphql_schema.audit.filter_json import FilterReader
 from graphql_schema.context import Services
 from graphql_schema.endpoint import GraphQLEndpoint
-from graphql_schema.graphiql import graphiql_page
 from graphql_schema.schema import create_schema
 
 _ALLOWED_HEADERS = ["Authorization", "Content-Type", "X-Request-Id", "X-Trace-Id", "X-Session-Id", "traceparent"]
@@ -100,14 +98,8 @@ def create_app(settings: Settings) -> Starlette:
             methods=["GET"],
         ),
         *health_routes(database, metrics, settings.embeddings),
+        *(graphiql_routes() if server.graphiql else ()),
     ]
-    if server.graphiql:
-        page = graphiql_page()
-
-        async def graphiql(_request: Request) -> Response:
-            return HTMLResponse(page)
-
-        routes.append(Route("/graphiql", graphiql))
     middleware = [
         Middleware(RequestMiddleware, metrics=metrics),
         *_cross_origin(server.cors_origins),

@@ -22,6 +22,7 @@ from app.main import create_app
 from app.observability.logging import configure_logging
 from app.sample_data.demo import Demo, prepare_demo
 from app.settings import DatabaseSettings, LogFormat, ServerSettings, Settings, SettingsError
+from app.web.graphiql.routes import HOW_TO_BUILD, is_built
 
 
 def serve(
@@ -152,11 +153,9 @@ def _announce(listener: socket.socket, postgres: EmbeddedPostgres, demo: Demo, a
         f"""
 Konstruct is running.
 
-  GraphiQL  {url}/graphiql
+  GraphiQL  {url}/graphiql{_graphiql_hint()}
   API       {url}/graphql
   API key   {demo.api_key}
-  In GraphiQL, put this into the Headers tab:
-            {{"Authorization": "Bearer {demo.api_key}"}}
 
 Try it:
 
@@ -169,6 +168,10 @@ Stop it with Ctrl+C; the data stays.
 """,
         flush=True,
     )
+
+
+def _graphiql_hint() -> str:
+    return " (paste the API key there)" if is_built() else f" (not built yet: {HOW_TO_BUILD})"
 
 
 @contextmanager

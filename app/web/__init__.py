@@ -1,1 +1,1 @@
-"""The HTTP surroundings of the API: request log, health, metrics."""
+"""The HTTP surroundings of the API: request log, health, metrics, GraphiQL."""

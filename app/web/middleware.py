@@ -37,8 +37,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         record = start_record(scope, _given_id(scope))
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        route = path if path in _KNOWN_ROUTES else "other"
+        route = _route_of(scope)
         answer = _Answer(scope, send, record)
         started = time.perf_counter()
         self._metrics.in_flight.inc()
@@ -73,6 +72,13 @@ class Shortcut:
             await self._endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _route_of(scope: Scope) -> str:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path.startswith("/graphiql/"):
+        return "/graphiql"
+    return path if path in _KNOWN_ROUTES else "other"
 
 
 def _given_id(scope: Scope) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -597,11 +598,15 @@ async def test_development_suggests_names(client_a: GraphQLClient) -> None:
 
 async def test_production_has_no_ide(production: LiveServer, strict_client: GraphQLClient) -> None:
     """There is no page to type queries into; a browser at the endpoint gets JSON or a refusal."""
-    page = await strict_client.http.get(f"{production.base_url}/graphiql")
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    pages = [
+        await strict_client.http.get(production.base_url + path, headers=browser, follow_redirects=True)
+        for path in ("/graphiql", "/graphiql/", "/graphiql/index.js")
+    ]
     endpoint = await strict_client.http.get(production.graphql_url, headers={"accept": "text/html"})
-    assert page.status_code == 404
+    assert [page.status_code for page in pages] == [404] * 3
     assert endpoint.status_code in {401, 406}
-    assert "<html" not in (page.text + endpoint.text).lower()
+    assert "<html" not in "".join(answer.text for answer in (*pages, endpoint)).lower()
 
 
 async def test_production_wants_a_credential_for_everything(production: LiveServer) -> None:
@@ -621,8 +626,10 @@ async def test_development_loads_the_schema_without_a_credential(anonymous: Grap
 
 
 async def test_development_has_the_ide(server: LiveServer) -> None:
-    """In development the IDE is there."""
+    """In development the IDE is there, or what says how to build it, under a policy that lets no other host in."""
     async with httpx.AsyncClient() as http:
         page = await http.get(f"{server.base_url}/graphiql")
     assert page.status_code == 200
     assert media_type(page) == "text/html"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
+    assert re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page.text) == []

