@@ -8,11 +8,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 GRAPHIQL := app/web/graphiql/static/index.html
 GRAPHIQL_SOURCES := $(wildcard app/web/graphiql/page/*.* app/web/graphiql/page/src/*)
 
-<<<<<<< HEAD
-.PHONY: dev test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall bench-ingest lint format lock sdl clean
-=======
-.PHONY: dev graphiql test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval lint format lock sdl clean
->>>>>>> wt-graphiql
+.PHONY: dev graphiql test bench bench-growth bench-batch bench-memory bench-workers bench-dashboard bench-export bench-retrieval bench-recall bench-ingest lint format lock sdl clean
 
 dev: $(RUN_STAMP) $(GRAPHIQL)  ## A running server with a database and sample data in it
 	@$(BIN)/konstruct dev $(ARGS)
