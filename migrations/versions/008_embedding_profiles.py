@@ -106,16 +106,17 @@ def _create_functions() -> None:
         DECLARE
             part text;
         BEGIN
+            -- The halved vector stands before all columns of varying length: so it is found without reading those.
             EXECUTE format(
                 'CREATE TABLE %1$I ('
                 '    tenant_id uuid NOT NULL,'
                 '    id uuid NOT NULL,'
                 '    document_id uuid NOT NULL,'
                 '    chunk_index integer NOT NULL,'
+                '    embedding_half halfvec GENERATED ALWAYS AS (embedding::halfvec) STORED,'
                 '    content text NOT NULL,'
                 '    metadata jsonb NOT NULL DEFAULT ''{}'','
                 '    embedding vector NOT NULL,'
-                '    embedding_half halfvec GENERATED ALWAYS AS (embedding::halfvec) STORED,'
                 '    search_vector tsvector GENERATED ALWAYS AS (to_tsvector(kb_search_language(), content)) STORED,'
                 '    CONSTRAINT %2$I PRIMARY KEY (tenant_id, id),'
                 '    CONSTRAINT %3$I UNIQUE (tenant_id, document_id, chunk_index),'
