@@ -25,7 +25,7 @@ graphql_enum(
     description="Why a search returned fewer hits than `limit`.",
     values={
         "NOT_ENOUGH_MATCHES": "There are no more chunks to find under this filter.",
-        "SCAN_LIMIT_REACHED": "The search went 2,000 passages deep and stopped there.",
+        "SCAN_LIMIT_REACHED": "The search went 2,000 passages deep, or 20,000 hold the words: the rest is not seen.",
         "BELOW_MIN_SIMILARITY": "The others are less similar than `minSimilarity`.",
     },
 )

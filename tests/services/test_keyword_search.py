@@ -11,7 +11,9 @@ import pytest
 
 from app.auth.principal import Scope
 from app.database.database import Database
+from app.kb import search
 from app.kb.lanes import SearchFilter, by_words, count_candidates
+from app.kb.search import SearchMode, SearchRequest, ShortfallReason, search_chunks
 from app.settings import Limits, Settings
 from tests.support.database import TestTenant, connect, new_tenant
 from tests.support.server import GraphQLClient, LiveServer, live_server
@@ -130,6 +132,21 @@ async def test_both_ways_are_fused_by_rank(library: Library) -> None:
             assert hit["vectorRank"] == (vector.index(key) + 1 if key in vector else None)
             assert hit["keywordRank"] == (words.index(key) + 1 if key in words else None)
             assert -1 <= hit["similarity"] <= 1
+
+
+async def test_words_that_too_many_passages_hold_are_said_to_be_so(
+    library: Library, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When more passages hold the words than are looked at, the search says that it is not complete."""
+    reasons = []
+    for most in (4, 3):
+        monkeypatch.setattr(search, "MOST_WORDED", most)
+        request = SearchRequest(limit=2, mode=SearchMode.KEYWORD, words="parcel")
+        async with database.tenant_session(library.tenant.id) as session:
+            result = await search_chunks(session, request, Limits())
+        assert len(result.hits) == 2
+        reasons.append(result.shortfall_reason)
+    assert reasons == [None, ShortfallReason.SCAN_LIMIT_REACHED]
 
 
 async def test_hybrid_is_what_a_text_is_searched_by(library: Library) -> None:
