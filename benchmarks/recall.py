@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from app.database.database import Database
 from app.database.tenant_owned import TenantId
 from app.json_predicates import JsonPredicate
-from app.kb.lanes import SearchFilter
+from app.kb.candidates import SearchFilter
 from app.kb.search import SearchRequest, SearchResult, search_chunks
 from app.settings import DatabaseSettings, Limits
 from benchmarks.database import BenchDatabase, Size, bench_database

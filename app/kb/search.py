@@ -26,19 +26,11 @@ from app.database.session import TenantSession
 from app.database.statements import compile_statement
 from app.embeddings.vector import Vector, has_direction
 from app.errors import InvalidInput
-from app.kb.lanes import (
-    MOST_WORDED,
-    Candidates,
-    Lane,
-    SearchFilter,
-    by_words,
-    count_candidates,
-    document_versions,
-    highlights,
-    nearest,
-    neighbours,
-)
+from app.kb.candidates import Candidates, SearchFilter, count_candidates
+from app.kb.lanes import Lane, nearest
 from app.kb.profiles import ProfileChanged
+from app.kb.surroundings import document_versions, neighbours
+from app.kb.words import MOST_WORDED, by_words, highlights
 from app.models import KBChunk
 from app.settings import Limits
 from app.validation import JsonText

@@ -8,8 +8,8 @@ import strawberry
 
 from app.errors import InvalidInput
 from app.json_predicates import JsonPredicate
+from app.kb.candidates import SearchFilter
 from app.kb.documents import ChunkInput, DocumentFilter, DocumentInput
-from app.kb.lanes import SearchFilter
 from graphql_schema.filters import (
     DateTimeFilterInput,
     IdFilterInput,

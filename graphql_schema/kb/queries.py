@@ -9,8 +9,8 @@ import strawberry
 from app.auth.principal import Scope
 from app.embeddings.vector import check_vector, has_direction
 from app.errors import EmbeddingFailed, InvalidInput, Unavailable
+from app.kb.candidates import SearchFilter
 from app.kb.documents import DocumentFilter, find_document, find_document_by_external_id, list_documents
-from app.kb.lanes import SearchFilter
 from app.kb.profiles import Embedder, ProfileChanged
 from app.kb.search import SearchMode, SearchRequest, search_chunks
 from app.pagination import PageRequest

@@ -12,8 +12,9 @@ import pytest
 from app.auth.principal import Scope
 from app.database.database import Database
 from app.kb import search
-from app.kb.lanes import SearchFilter, by_words, count_candidates
+from app.kb.candidates import SearchFilter, count_candidates
 from app.kb.search import SearchMode, SearchRequest, ShortfallReason, search_chunks
+from app.kb.words import by_words
 from app.settings import Limits, Settings
 from tests.support.database import TestTenant, connect, new_tenant
 from tests.support.server import GraphQLClient, LiveServer, live_server

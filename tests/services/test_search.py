@@ -26,7 +26,7 @@ from app.embeddings.vector import Vector, check_vector
 from app.errors import InvalidInput
 from app.filters import TimeFilter
 from app.kb import lanes
-from app.kb.lanes import SearchFilter
+from app.kb.candidates import SearchFilter
 from app.kb.search import SearchRequest, SearchResult, SearchStrategy, ShortfallReason, search_chunks
 from app.settings import EmbeddingsProvider, EmbeddingsSettings, Limits, Settings
 from tests.support.database import TestTenant, connect, fresh_database, new_tenant
