@@ -32,6 +32,7 @@ class KnowledgeBaseDocument(TenantOwned, Base):
         CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata"),
         CheckConstraint("version >= 1", name="version"),
         Index("kb_documents_created_at_idx", "tenant_id", "created_at", "id"),
+        Index("kb_documents_chunk_count_idx", "tenant_id", postgresql_include=["chunk_count"]),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -66,6 +66,8 @@ def upgrade() -> None:
     op.execute("DROP TABLE kb_chunks")
     op.execute("SELECT rename_kb_chunks('kb_profile_1_chunks', 'kb_chunks')")
     _create_keyword_candidates()
+    # Each search adds up how many passages there are: from the index alone, without reading the documents.
+    op.execute("CREATE INDEX kb_documents_chunk_count_idx ON kb_documents (tenant_id) INCLUDE (chunk_count)")
 
 
 def _copy(source: str, target: str) -> None:
@@ -245,6 +247,7 @@ def _create_keyword_candidates() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX kb_documents_chunk_count_idx")
     op.execute("SELECT rename_kb_chunks('kb_chunks', 'kb_profile_0_chunks')")
     op.execute(
         """
