@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-from app.embeddings.wordpiece import TokenCounter, token_offsets
+from app.embeddings.wordpiece import TokenCounter, words
 
 CHUNK_TOKENS = 200
 OVERLAP_TOKENS = 25
@@ -69,16 +69,16 @@ def chunk_text(text: str, mime_type: MimeType) -> list[str]:
 
 
 def _cut_run(run: str) -> Iterator[str]:
-    """Cut between tokens; within one only if it is too long by itself."""
+    """Cut between what the model takes for words; within one only if it is too long by itself."""
     start = tokens = 0
-    for token_start, token_end in token_offsets(run):
-        if tokens == CHUNK_TOKENS or (tokens and token_end - start > CHUNK_CHARACTERS):
-            yield run[start:token_start]
-            start, tokens = token_start, 0
-        tokens += 1
-        while token_end - start > CHUNK_CHARACTERS:
+    for word in words(run):
+        if tokens and (tokens + word.tokens > CHUNK_TOKENS or word.end - start > CHUNK_CHARACTERS):
+            yield run[start : word.start]
+            start, tokens = word.start, 0
+        tokens += word.tokens
+        while word.end - start > CHUNK_CHARACTERS:
             yield run[start : start + CHUNK_CHARACTERS]
-            start, tokens = start + CHUNK_CHARACTERS, 1
+            start += CHUNK_CHARACTERS
     yield run[start:]
 
 

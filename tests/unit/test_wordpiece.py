@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.embeddings.wordpiece import TokenCounter, token_ids, token_offsets
+from app.embeddings.wordpiece import TokenCounter, token_ids, words
 
 # As the tokenizer.json of sentence-transformers/all-MiniLM-L6-v2 has them, without [CLS] and [SEP].
 KNOWN = [
@@ -14,21 +14,27 @@ KNOWN = [
     ("漢字 x", [1904, 100, 1060]),
     ("a" * 101, [100]),
     ("[SEP]", [102]),
+    ("one\fpage", [2028, 3931]),
 ]
 
 
 @pytest.mark.parametrize(("text", "ids"), KNOWN)
 def test_ids_are_those_of_the_model(text: str, ids: list[int]) -> None:
-    """Letters of any case and accent, Chinese, words too long and special tokens have the numbers of the model."""
+    """Letters of any case and accent, Chinese, words too long, special tokens and page breaks get its numbers."""
     assert token_ids(text) == ids
 
 
-# Blanks to Python, nothing at all to the model.
-SEPARATORS = "\x1c\x1d\x1e\x1f\x85"
-CHARACTERS = st.one_of(st.sampled_from("aé漢. -_\n/한"), st.characters(exclude_characters=SEPARATORS))
-
-
-@given(st.text(CHARACTERS, max_size=200))
+@given(st.text(st.one_of(st.sampled_from("aé漢. -_\n\f/한"), st.characters()), max_size=200))
 def test_counter_agrees_with_the_tokenizer(text: str) -> None:
-    """Counting by words gives the tokenizer's own number, for any text without these separators."""
-    assert TokenCounter().count(text) == len(token_ids(text)) == len(token_offsets(text))
+    """Counting by words gives the tokenizer's own number, for any text."""
+    assert TokenCounter().count(text) == len(token_ids(text))
+
+
+@given(st.text(st.one_of(st.sampled_from("aé漢.-_/한"), st.characters()), max_size=200))
+def test_words_are_all_of_a_run(text: str) -> None:
+    """The words of a text without blanks have all its tokens, in their order, and none overlaps another."""
+    run = "".join(text.split())
+    found = list(words(run))
+    assert sum(word.tokens for word in found) == len(token_ids(run))
+    places = [place for word in found for place in (word.start, word.end)]
+    assert places == sorted(places)
