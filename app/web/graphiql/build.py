@@ -42,6 +42,8 @@ def build() -> None:
     npm = find_npm()
     _run([*npm, *_INSTALL])
     _run([*npm, "run", "build"])
+    # A quarter of a gigabyte that nobody needs any more; to work on the page itself, `npm ci` brings it back.
+    shutil.rmtree(_PAGE / "node_modules")
 
 
 def find_npm() -> Sequence[str]:
