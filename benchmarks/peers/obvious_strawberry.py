@@ -10,7 +10,7 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import strawberry
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import DateTime, Numeric, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -56,7 +56,7 @@ class ChunkEntity(Base):
     document_id: Mapped[UUID]
     chunk_index: Mapped[int]
     content: Mapped[str]
-    embedding: Mapped[list[float]] = mapped_column(Vector(384))
+    embedding: Mapped[list[float]] = mapped_column("embedding_half", HALFVEC(384))
 
 
 @strawberry.type
