@@ -17,7 +17,7 @@ graphiql: $(RUN_STAMP)  ## GraphiQL's page, from its sources, with the system's 
 	@$(BIN)/python -m app.web.graphiql.build
 
 test: $(DEV_STAMP)  ## The whole test suite, on a real PostgreSQL
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(DEV_STAMP)  ## Speed beside two peers, into benchmarks/RESULTS.md (needs wrk and Node 22 or later)
 	npm ci --prefix benchmarks/peers --no-audit --no-fund

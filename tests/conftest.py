@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,6 +19,18 @@ from tests.support.database import TestTenant, fresh_database, new_tenant
 from tests.support.server import GraphQLClient, LiveServer, live_server
 
 _used_postgres: list[str] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand on which PostgreSQL the tests of this process ran on, when it is one of several."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["postgres"] = _used_postgres
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Note what one of several processes handed on; one that died has nothing."""
+    _used_postgres.extend(getattr(node, "workeroutput", {}).get("postgres", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
