@@ -773,7 +773,11 @@ def statements_on(owned: type[Any]) -> dict[str, Select[Any] | Update | Delete]:
     }
 
 
-@pytest.mark.parametrize("owned", tenant_owned_classes(), ids=lambda owned: owned.__tablename__)
+@pytest.mark.parametrize(
+    "owned",
+    sorted(tenant_owned_classes(), key=lambda owned: owned.__tablename__),
+    ids=lambda owned: owned.__tablename__,
+)
 async def test_every_statement_carries_the_tenant(database: Database, owned: type[Any]) -> None:
     """SELECT, UPDATE and DELETE on a tenant's class go out with `tenant_id = :tenant`."""
     for kind, statement in statements_on(owned).items():

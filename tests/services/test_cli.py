@@ -107,15 +107,16 @@ def test_each_command_has_help(name: str) -> None:
     assert f"konstruct {name} [OPTIONS]" in done.stdout
 
 
+NOBODY = "0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f"
 WRONG_USAGE = [
     ["frobnicate"],
     ["serve", "--port", "70000"],
     ["serve", "--workers", "0"],
     ["tenants", "create"],
     ["keys", "create", "--tenant", "not-a-uuid", "--name", "n", "--scope", "AUDIT_READ"],
-    ["keys", "create", "--tenant", str(uuid4()), "--name", "n", "--scope", "EVERYTHING"],
-    ["keys", "create", "--tenant", str(uuid4()), "--name", "n"],
-    ["keys", "create", "--tenant", str(uuid4()), "--name", "n", "--scope", "AUDIT_READ", "--expires", "soon"],
+    ["keys", "create", "--tenant", NOBODY, "--name", "n", "--scope", "EVERYTHING"],
+    ["keys", "create", "--tenant", NOBODY, "--name", "n"],
+    ["keys", "create", "--tenant", NOBODY, "--name", "n", "--scope", "AUDIT_READ", "--expires", "soon"],
     ["keys", "revoke", "1"],
 ]
 
