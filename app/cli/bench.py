@@ -32,7 +32,10 @@ def bench_data(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Load realistic data at scale into an empty database, as its owner. For benchmarks only."""
+    """Load realistic data at scale into an empty database, as its owner. For benchmarks only.
+
+    konstruct bench-data --events 100000 --chunks 10000 --tenants 10
+    """
     settings = Settings.from_environment()
     sizes = _sizes(chunk_sizes, chunks, tenants)
     with progress_bar(console, disable=as_json) as progress:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import console, print_json
+from app.cli.output import console, errors, print_json
 from app.database.migrate import migrate_to_head
 from app.database.owner import owner_transaction
 from app.database.partitions import create_partitions
@@ -18,9 +18,12 @@ def migrate(as_json: AsJson = False) -> None:
     """Bring the database to the schema of this version, as its owner.
 
     Uses KONSTRUCT_OWNER_DATABASE_URL. Safe to run at any time and on several machines at once.
+
+    konstruct migrate
     """
     settings = Settings.from_environment()
-    before, after = asyncio.run(migrate_to_head(settings))
+    with errors.status("Migrating the database ..."):
+        before, after = asyncio.run(migrate_to_head(settings))
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:
@@ -30,9 +33,13 @@ def migrate(as_json: AsJson = False) -> None:
 
 
 def maintain(as_json: AsJson = False) -> None:
-    """Make the coming months' partitions and refresh statistics, as the owner. Meant for cron, once a day."""
+    """Make the coming months' partitions and refresh statistics, as the owner. Meant for cron, once a day.
+
+    konstruct maintain
+    """
     settings = Settings.from_environment()
-    created, skipped = asyncio.run(_maintain(settings))
+    with errors.status("Making partitions and refreshing statistics ..."):
+        created, skipped = asyncio.run(_maintain(settings))
     if as_json:
         print_json({"partitions_created": created, "months_in_default_partition": [str(day) for day in skipped]})
         return

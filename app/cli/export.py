@@ -43,6 +43,8 @@ def export(
 
     Uses KONSTRUCT_DATABASE_URL. It takes little memory for any number of events. If it breaks off, run it again with
     --resume, or with --after and the last sequence you have: together the parts are exactly the whole.
+
+    konstruct export --tenant 0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f --output trail.ndjson --resume
     """
     settings = Settings.from_environment()
     where = AuditEventFilter() if filter is None else read_event_filter(filter)

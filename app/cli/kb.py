@@ -59,7 +59,7 @@ def ingest(
     Uses KONSTRUCT_DATABASE_URL and the embedding settings. Files that have not changed cost nothing, so that a run that
     was stopped goes on when it is started again. Ends with exit code 1 if a file could not be read, and says which.
 
-        konstruct kb ingest ./docs --tenant 0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f
+    konstruct kb ingest ./docs --tenant 0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f
     """
     settings = Settings.from_environment()
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)

@@ -22,7 +22,10 @@ _Result = TypeVar("_Result")
 
 
 def profiles(as_json: AsJson = False) -> None:
-    """List the embedding models that there are vectors of, and which one searches go by."""
+    """List the embedding models that there are vectors of, and which one searches go by.
+
+    konstruct kb profiles
+    """
     settings = Settings.from_environment()
     rows = [
         {
@@ -54,7 +57,7 @@ def reembed(
     once; running servers follow by themselves (let them have the provider's address and key before). Run it again when
     it broke off: it goes on. Run it with the old model to switch back. Uses KONSTRUCT_OWNER_DATABASE_URL.
 
-        konstruct kb reembed --embeddings openai --model text-embedding-3-small --dimensions 1536
+    konstruct kb reembed --embeddings openai --model text-embedding-3-small --dimensions 1536
     """
     settings = Settings.from_environment()
     given: dict[str, object] = {"model": model, "dimensions": dimensions}
@@ -88,7 +91,10 @@ def reembed(
 def drop_profile(
     profile: Annotated[int, typer.Argument(help="Its number; `konstruct kb profiles` lists them.")],
 ) -> None:
-    """Remove the vectors of a model that searches do not go by any more. Switching back then takes a new embedding."""
+    """Remove the vectors of a model that searches do not go by any more. Switching back then takes a new embedding.
+
+    konstruct kb drop-profile 1
+    """
     settings = Settings.from_environment()
     asyncio.run(_as_owner(settings, lambda connection: remove_profile(connection, profile)))
     console.print(f"Profile {profile} is removed.")

@@ -19,6 +19,8 @@ def seal(
 
     Uses KONSTRUCT_SEALER_DATABASE_URL, which a server that has it does by itself: this command is for those who seal
     on another machine. Any number may run, one of them works.
+
+    konstruct seal
     """
     settings = Settings.from_environment()
     url = settings.database.sealer_database_url

@@ -33,6 +33,8 @@ def serve(
     """Run the production server. It refuses to start on a database where tenants would not be safe.
 
     Settings come from the environment (KONSTRUCT_DATABASE_URL at least); the README lists them.
+
+    konstruct serve --host 0.0.0.0 --workers 2
     """
     end_well_on_signals()
     settings = Settings.from_environment()
@@ -72,6 +74,8 @@ def dev(
     """Run everything on this machine: an embedded PostgreSQL, a demo tenant with sample data, and the server.
 
     The data stays in the data folder; run the command again to go on with it.
+
+    konstruct dev --port 8001 --data-dir ./demo
     """
     end_well_on_signals()
     folder = data_dir.resolve()

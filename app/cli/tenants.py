@@ -29,7 +29,10 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 @tenants.command("create")
 def create(name: Annotated[str, typer.Option(help="The tenant's name.")], as_json: AsJson = False) -> None:
-    """Make a tenant: konstruct tenants create --name "Acme"."""
+    """Make a tenant.
+
+    konstruct tenants create --name "Acme"
+    """
     tenant_id = asyncio.run(_create_tenant(Settings.from_environment(), name))
     if as_json:
         print_json({"tenant_id": tenant_id, "name": name})
@@ -43,7 +46,10 @@ def create(name: Annotated[str, typer.Option(help="The tenant's name.")], as_jso
 
 @tenants.command("list")
 def show_tenants(as_json: AsJson = False) -> None:
-    """List all tenants, oldest first."""
+    """List all tenants, oldest first.
+
+    konstruct tenants list
+    """
     rows = asyncio.run(_list_tenants(Settings.from_environment()))
     print_rows(
         _mappings(rows),
@@ -65,7 +71,8 @@ def create_key(
 ) -> None:
     """Make an API key. It is shown once: only its hash is stored.
 
-    konstruct keys create --tenant ID --name support-bot --scope AUDIT_WRITE --scope KB_READ --expires 90d
+    konstruct keys create --tenant 0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f --name support-bot --scope AUDIT_WRITE
+    --scope KB_READ --expires 90d
     """
     key = make_api_key(name, scope)
     lifetime = None if expires is None else _lifetime(expires)
@@ -90,7 +97,10 @@ def show_keys(
     tenant: Annotated[UUID | None, typer.Option(help="Only this tenant's keys.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List keys, oldest first; never their secrets."""
+    """List keys, oldest first; never their secrets.
+
+    konstruct keys list --json
+    """
     rows = asyncio.run(_list_keys(Settings.from_environment(), None if tenant is None else TenantId(tenant)))
     keys_found = _mappings(rows)
     shown = keys_found if as_json else [_in_short(key) for key in keys_found]
@@ -101,7 +111,10 @@ def show_keys(
 def revoke(
     key_id: Annotated[UUID, typer.Argument(help="The key's id, as `konstruct keys list` shows it.")],
 ) -> None:
-    """Revoke a key. Every server stops accepting it within 5 seconds."""
+    """Revoke a key. Every server stops accepting it within 5 seconds.
+
+    konstruct keys revoke 0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f
+    """
     asyncio.run(_revoke(Settings.from_environment(), key_id))
     console.print(f"Revoked the key {key_id}; it stops working within 5 seconds.", soft_wrap=True)
 
