@@ -216,5 +216,5 @@ class Settings(BaseSettings):
                 prefix = group.model_config.get("env_prefix", "")
                 variable = str(first["loc"][0])
                 variable = variable if variable.startswith("KONSTRUCT_") else f"{prefix}{variable}".upper()
-                raise SettingsError(f"{variable}: {first['msg']}") from None
+                raise SettingsError(f"{variable}: {first['msg'].removeprefix('Value error, ')}") from None
         return cls(**groups)

@@ -1,4 +1,4 @@
-"""A sentence transformer on the server's own CPU: offline, no PyTorch, some 80 passages a second a core.
+"""A sentence transformer on the server's own CPU: offline, no PyTorch, 80 short passages a second a core.
 
 all-MiniLM-L6-v2 (Apache-2.0) as an ONNX file with 8-bit weights, which its package holds: the mean of the last layer
 over all tokens, at unit length, as the model was trained. Texts go through one by one and unpadded: on a CPU a batch is
