@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!--\s*([\w ]+?)\s*(?::\s*(.*?))?\s*-->\s*\Z", re.DOTALL)
+_COMMENT = re.compile(r"<!--\s*([\w ]+?)\s*(?::\s*((?:(?!-->).)*?))?\s*-->\s*\Z", re.DOTALL)
 _INDENTED = re.compile(r"\n\n {4}(?! *[-*\d])(.*)")
 OUTPUTS = ("text", "json")
 

@@ -81,7 +81,7 @@ class Machine:
         if "serves" in block.said:
             return self._serve(text)
         # What a block exports is there in the next one, as in one terminal.
-        return self._process([BASH, "-euo", "pipefail", "-c", f"{text}\nexport -p > .exported"])
+        return self._process([BASH, "-eu", "-c", f"{text}\nexport -p > .exported"])
 
     def _sql(self, block: Block, text: str) -> Ran:
         psql = [str(self.postgres.program("psql")), "--no-psqlrc", "--quiet", self.database_url(block.said["as"])]
@@ -114,7 +114,7 @@ class Machine:
         log = self.folder / "served.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [BASH, "-euo", "pipefail", "-c", text], cwd=self.folder, env=self._exported(),
+                [BASH, "-eu", "-c", text], cwd=self.folder, env=self._exported(),
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
@@ -216,7 +216,10 @@ def managed_server(folder: Path) -> Iterator[EmbeddedPostgres]:
 
 
 async def _make_administrator(server: EmbeddedPostgres) -> None:
-    url = server.superuser_url.get_secret_value().rsplit("/", 1)[0] + "/postgres"
+    # Services let their administrators create this extension, which PostgreSQL by itself leaves to superusers: here it
+    # is in every new database from the start.
+    url = server.superuser_url.get_secret_value().rsplit("/", 1)[0] + "/template1"
     connection = await asyncpg.connect(url)
+    await connection.execute("CREATE EXTENSION vector")
     await connection.execute(f"{MANAGED_ADMINISTRATOR} PASSWORD 'of-the-administrator'")
     await connection.close()
