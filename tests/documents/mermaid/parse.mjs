@@ -1,5 +1,5 @@
-// Reads diagrams from standard input, a JSON list of [place, text]; prints a JSON list of [place, what is wrong].
-import { readFileSync } from "node:fs";
+// Reads diagrams.json, a list of [place, text]; writes refused.json, a list of [place, what is wrong].
+import { readFileSync, writeFileSync } from "node:fs";
 import { JSDOM } from "jsdom";
 
 const { window } = new JSDOM("");
@@ -7,11 +7,11 @@ Object.assign(globalThis, { window, document: window.document });
 const { default: mermaid } = await import("mermaid");
 
 const refused = [];
-for (const [place, text] of JSON.parse(readFileSync(0, "utf8"))) {
+for (const [place, text] of JSON.parse(readFileSync("diagrams.json", "utf8"))) {
   try {
     await mermaid.parse(text);
   } catch (error) {
     refused.push([place, String(error)]);
   }
 }
-console.log(JSON.stringify(refused));
+writeFileSync("refused.json", JSON.stringify(refused));
