@@ -20,6 +20,7 @@ PRODUCT = ("app", "graphql_schema", "migrations")
 # Who reads the environment, and why it is not a setting.
 ENVIRONMENT_READERS = {
     "app/database/embedded.py": "hands PATH on to the programs of the embedded PostgreSQL",
+    "tests/documents/machine.py": "hands the environment on to the documents' commands, without any of its variables",
     "tests/services/test_cli.py": "hands the environment on to the command line, without any of its variables",
     "tests/support/database.py": "hands the environment on to a server process, with the test's settings in it",
     "tests/support/npm.py": "hands the environment on to npm",

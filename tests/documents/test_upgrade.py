@@ -1,0 +1,25 @@
+"""What docs/upgrading.md says of the time between the migration and the new servers."""
+
+from pathlib import Path
+
+from app.database.embedded import EmbeddedPostgres
+from tests.support.database import connect, fresh_database, new_tenant
+from tests.support.server import GraphQLClient, live_server
+
+
+async def test_old_servers_go_on_after_the_migration_but_are_not_ready(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Once the schema is newer than a running server, it still answers, and /readyz says to send traffic elsewhere."""
+    settings = await fresh_database(postgres)
+    tenant = await new_tenant(settings)
+    with live_server(settings, tmp_path) as server:
+        client = GraphQLClient(server.graphql_url, tenant.api_key)
+        async with connect(settings.database.owner_database_url) as owner:
+            await owner.execute("UPDATE alembic_version SET version_num = '999'")
+        ready = await client.http.get(f"{server.base_url}/readyz")
+        answer = await client.execute('mutation { logToolCall(input: { toolName: "t" }) { outcome } }')
+        await client.http.aclose()
+    assert ready.status_code == 503
+    assert ready.json()["problems"][0]["reason"].endswith("; upgrade this server")
+    assert answer.data == {"logToolCall": {"outcome": "RECORDED"}}
