@@ -149,6 +149,7 @@ def _announce(listener: socket.socket, postgres: EmbeddedPostgres, demo: Demo, a
                 "api_key": demo.api_key,
                 "database_url": postgres.runtime_url.get_secret_value(),
                 "owner_database_url": postgres.owner_url.get_secret_value(),
+                "sealer_database_url": postgres.sealer_url.get_secret_value(),
                 "pid": os.getpid(),
             }
         )

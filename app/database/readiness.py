@@ -16,6 +16,8 @@ from app.settings import EmbeddingsSettings
 MINIMUM_PGVECTOR = (0, 8, 4)
 
 
+_MIGRATIONS = "migrations"
+
 _UNSAFE_ROLE = """
 SELECT current_user::text AS role,
     EXISTS (SELECT FROM pg_roles m WHERE m.rolsuper AND pg_has_role(r.oid, m.oid, 'MEMBER')) AS is_superuser,
@@ -35,6 +37,14 @@ SELECT has_table_privilege('audit_events', 'UPDATE, DELETE, TRUNCATE')
     OR has_any_column_privilege('audit_events', 'UPDATE')
 """
 
+
+# The trail and each of its partitions has the two triggers of migration 003, enabled for every kind of session.
+_UNGUARDED_TABLES = """
+SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c
+WHERE c.oid IN (SELECT relid FROM pg_partition_tree('audit_events'))
+  AND (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgenabled = 'A'
+       AND t.tgname IN ('refuse_change', 'refuse_row_change')) < 2
+"""
 
 # `tenants` is not forced: foreign keys to it are checked as its owner. Its own column is the tenant's id.
 _UNLOCKED_TABLES = """
@@ -74,7 +84,8 @@ async def check_before_start(engine: AsyncEngine) -> None:
         cause = getattr(error, "orig", None) or error
         raise UnsafeDatabase(f"the database can't be reached: {cause}") from error
     for problem in problems:
-        if problem.is_fatal:
+        # A newer schema is no reason to stop, but one not to start.
+        if problem.is_fatal or problem.check == _MIGRATIONS:
             raise UnsafeDatabase(problem.reason)
 
 
@@ -86,13 +97,21 @@ async def find_problems(connection: AsyncConnection, embeddings: EmbeddingsSetti
     problems = await _role_problems(connection)
     revision_problem = await _revision_problem(connection)
     if revision_problem is not None:
-        return [*problems, revision_problem]
+        problems.append(revision_problem)
+        if revision_problem.is_fatal:
+            return problems
     if (await connection.execute(text(_MUTABLE_TRAIL))).scalar_one():
         reason = (
             "the runtime role may change audit_events, so events would not be immutable;"
             " revoke its UPDATE, DELETE and TRUNCATE"
         )
         problems.append(Problem("role", reason))
+    unguarded = (await connection.execute(text(_UNGUARDED_TABLES))).scalar_one()
+    if unguarded:
+        reason = (
+            f"the triggers that refuse changes of events are missing or off on {unguarded}; restore them as the owner"
+        )
+        problems.append(Problem("immutability", reason))
     problems.extend(await _protection_problems(connection))
     problems.extend(await _vector_problems(connection))
     if embeddings is not None:
@@ -128,7 +147,9 @@ async def _revision_problem(connection: AsyncConnection) -> Problem | None:
         return None
     is_newer = found is not None and found > head
     remedy = "upgrade this server" if is_newer else "run `konstruct migrate`"
-    return Problem("migrations", f"the database is at revision {found or 'none'}, this server needs {head}; {remedy}")
+    reason = f"the database is at revision {found or 'none'}, this server needs {head}; {remedy}"
+    # Servers that run go on over an upgrade: each revision is made so that the one before it is not affected.
+    return Problem(_MIGRATIONS, reason, is_fatal=not is_newer)
 
 
 async def _protection_problems(connection: AsyncConnection) -> list[Problem]:

@@ -187,12 +187,16 @@ def _create_functions() -> None:
             found record;
         BEGIN
             EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', old);
+            -- Checks take those of the partitions with them, references to other tables do not.
             FOR found IN
-                SELECT conname AS name FROM pg_constraint
-                WHERE conrelid = old::regclass AND contype IN ('c', 'f') AND starts_with(conname, old || '_')
+                SELECT conrelid::regclass::text AS of_table, conname AS name FROM pg_constraint
+                WHERE starts_with(conname, old || '_')
+                  AND (contype = 'c' AND conrelid = old::regclass
+                       OR contype = 'f' AND conrelid IN (SELECT relid FROM pg_partition_tree(old::regclass)))
+                ORDER BY contype
             LOOP
-                EXECUTE format('ALTER TABLE %I RENAME CONSTRAINT %I TO %I',
-                               old, found.name, new || substr(found.name, length(old) + 1));
+                EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I',
+                               found.of_table, found.name, new || substr(found.name, length(old) + 1));
             END LOOP;
             FOR found IN
                 SELECT c.relname AS name, CASE WHEN c.relkind IN ('i', 'I') THEN 'INDEX' ELSE 'TABLE' END AS kind

@@ -144,6 +144,24 @@ async def test_a_mutable_trail_is_refused(migrated: Settings, privilege: str, gr
     assert await reason_to_refuse(migrated) == ""
 
 
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("audit_events", "DROP TRIGGER refuse_row_change ON audit_events"),
+        ("audit_events_default", "ALTER TABLE audit_events_default DISABLE TRIGGER refuse_change"),
+        ("audit_events_default", "ALTER TABLE audit_events_default ENABLE TRIGGER refuse_change"),
+    ],
+)
+async def test_a_trail_without_its_triggers_is_refused(postgres: EmbeddedPostgres, table: str, change: str) -> None:
+    """A trigger that is gone, off, or not fired for every kind of session stops the start; its table is named."""
+    settings = await fresh_database(postgres)
+    async with connect(settings.database.owner_database_url) as owner:
+        await owner.execute(change)
+    reason = await reason_to_refuse(settings)
+    assert reason.startswith("the triggers that refuse changes of events are missing or off on ")
+    assert table in reason
+
+
 # The schema
 
 

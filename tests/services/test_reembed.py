@@ -158,6 +158,14 @@ async def test_every_passage_gets_a_vector_of_the_new_model(library: Library) ->
     assert {length for _, length in after} == {NEW}
     assert shown[0] == (0, 303)
     assert (303, 303) in shown
+    names = await library.owner.fetch(
+        "SELECT c.relname AS name FROM pg_class c, pg_partition_tree('kb_chunks') t WHERE c.oid = t.relid"
+        " UNION ALL SELECT i.indexrelid::regclass::text FROM pg_index i, pg_partition_tree('kb_chunks') t"
+        " WHERE i.indrelid = t.relid"
+        " UNION ALL SELECT conname FROM pg_constraint, pg_partition_tree('kb_chunks') WHERE conrelid = relid"
+        " AND contype IN ('c', 'f', 'p', 'u')"
+    )
+    assert [row["name"] for row in names if not row["name"].startswith("kb_chunks")] == []
     assert sorted(library.models[NEW].embedded) == sorted([*TEXTS, "something else", "and more", "of the other tenant"])
     assert await library.finds(server, TEXTS[7])
     assert (await server.current()).profile == library.target
