@@ -328,7 +328,8 @@ def test_dev_runs_keeps_its_data_and_stops_its_database(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with dev(folder, tmp_path / "first.log") as (first, process):
         assert set(first) == {
-            "url", "graphiql_url", "tenant_id", "api_key", "database_url", "owner_database_url", "pid",
+            "url", "graphiql_url", "tenant_id", "api_key", "database_url", "owner_database_url", "sealer_database_url",
+            "pid",
         }  # fmt: skip
         assert first["pid"] == process.pid
         assert ask(first, "{ auditEvents { nodes { id } } kbDocuments { nodes { id } } }") == {
