@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 console = Console()
+# Columns enough for any row, for programs that read lines.
+_ONE_LINE = 10_000
 # What is said beside the answer, which may go into a file.
 errors = Console(stderr=True)
 
@@ -28,7 +30,7 @@ def print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
-    """Print rows as a table on a terminal, or as JSON on request."""
+    """Print rows as a table, or as JSON on request. Where no terminal sets a width, each row is one line."""
     if as_json:
         print_json(rows)
         return
@@ -41,7 +43,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) 
         table.add_column(name, no_wrap=name == "id", overflow="fold", min_width=36 if name == "id" else None)
     for row in rows:
         table.add_row(*("" if value is None else _as_text(value) for value in row.values()))
-    console.print(table)
+    wide = console if console.is_terminal else Console(width=_ONE_LINE)
+    wide.print(table)
 
 
 def _as_text(value: object) -> str:

@@ -4,10 +4,12 @@ import asyncio
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 import uvicorn
@@ -168,6 +170,14 @@ Try it:
     -H 'Authorization: Bearer {demo.api_key}' \\
     -H 'Content-Type: application/json' \\
     -d '{{"query": "{{ auditEvents(first: 3) {{ nodes {{ createdAt actionType actionName status }} }} }}"}}'
+
+A key for an agent of your own (any UUID of yours names the agent):
+
+  export KONSTRUCT_OWNER_DATABASE_URL={postgres.owner_url.get_secret_value()}
+  export KONSTRUCT_DATABASE_URL={postgres.runtime_url.get_secret_value()}
+  export TENANT={demo.tenant_id}
+  {Path(sys.executable).with_name("konstruct")} keys create --tenant $TENANT --name my-agent --agent {uuid4()} \\
+    --scope AUDIT_WRITE --scope AUDIT_READ --scope KB_READ --scope KB_WRITE
 
 Stop it with Ctrl+C; the data stays.
 """,
