@@ -17,6 +17,20 @@ from app.settings import Settings
 
 Finding = Mapping[str, str]
 
+_EXPECTED = {"owner": "the owner of the tables", "sealer": "konstruct_sealer"}
+# On an empty database nobody can tell yet.
+_IS_RIGHT = {
+    "owner": """
+        SELECT to_regclass('audit_events') IS NULL OR pg_has_role(
+            current_user, (SELECT relowner FROM pg_class WHERE oid = to_regclass('audit_events')), 'MEMBER')
+    """,
+    "sealer": """
+        SELECT to_regclass('audit_log_leaves') IS NULL OR (
+            has_table_privilege(to_regclass('audit_log_leaves')::oid, 'INSERT') AND NOT pg_has_role(
+                current_user, (SELECT relowner FROM pg_class WHERE oid = to_regclass('audit_log_leaves')), 'MEMBER'))
+    """,
+}
+
 
 def doctor(as_json: AsJson = False) -> None:
     """Check the settings and the database as the server does at its start, and say what to do.
@@ -42,11 +56,17 @@ async def _examine(settings: Settings) -> tuple[list[Finding], bool]:
             continue
         try:
             connection = await connect_directly(parse_database_url(url, variable), "konstruct-doctor")
-            await connection.close()
+            try:
+                is_right = await connection.fetchval(_IS_RIGHT[role])
+            finally:
+                await connection.close()
         except (OSError, asyncpg.PostgresError) as error:
             findings.append(_finding(Problem(role, f"{variable} can't be used: {error}", is_fatal=False)))
         else:
-            findings.append(_fine(role, "it can connect"))
+            reason = f"{variable} is the URL of another role; expected that of {_EXPECTED[role]}"
+            findings.append(
+                _fine(role, "it can connect") if is_right else _finding(Problem(role, reason, is_fatal=False))
+            )
     return findings, any(problem.is_fatal for problem in problems)
 
 

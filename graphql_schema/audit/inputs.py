@@ -106,9 +106,13 @@ class LogEventFields:
 class LogLlmCallInput(LogEventFields):
     """Input of `logLlmCall`."""
 
-    model: str = strawberry.field(description="The model's name, such as `gpt-4o`.")
-    input_tokens: int | None = strawberry.field(default=None, description="Tokens that the model read.")
-    output_tokens: int | None = strawberry.field(default=None, description="Tokens that the model wrote.")
+    model: str = strawberry.field(description="The model's name, such as `gpt-4o`; at most 512 bytes.")
+    input_tokens: int | None = strawberry.field(
+        default=None, description="Tokens that the model read, such as 812; 0 to 2147483647."
+    )
+    output_tokens: int | None = strawberry.field(
+        default=None, description="Tokens that the model wrote, such as 120; 0 to 2147483647."
+    )
     cost_usd: Decimal | None = strawberry.field(
         default=None, description="What the call cost, in US dollars, with at most 12 decimal places."
     )
@@ -128,7 +132,7 @@ class LogLlmCallInput(LogEventFields):
 class LogToolCallInput(LogEventFields):
     """Input of `logToolCall`."""
 
-    tool_name: str = strawberry.field(description="The tool's name, such as `issue_refund`.")
+    tool_name: str = strawberry.field(description="The tool's name, such as `issue_refund`; at most 512 bytes.")
 
     def to_event(self) -> ToolCall:
         """Build the event; raises `InvalidInput`."""

@@ -196,7 +196,7 @@ class KbSearchInput:
     )
     max_per_document: int | None = strawberry.field(
         default=None,
-        description="How many hits of one document at most, so that one long document is not all there is.",
+        description="How many hits of one document at most, so that one long document is not all there is; 1 or more.",
     )
     exact: bool | None = strawberry.field(
         default=False, description="True: compare every candidate, however many there are."

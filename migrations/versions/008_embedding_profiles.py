@@ -4,9 +4,9 @@ A profile is a model with the length of its vectors. One is active: `kb_chunks` 
 built in a table of the same shape beside it, and the two change names when it is activated (`konstruct kb reembed`).
 
 Passages are spread over partitions by their tenant: each has a vector index of its own, so that a search walks past the
-vectors of a sixteenth of the tenants instead of all of them. Each vector is there at half precision too, in the row,
-while the vector itself and the texts are kept out of it: comparing every vector of a tenant reads a third as much, and
-only the best are compared again as they are.
+vectors of a thirty-second of the tenants instead of all of them. Each vector is there at half precision too, in the
+row, while the vector itself and the texts are kept out of it: comparing every vector of a tenant reads a third as much,
+and only the best are compared again as they are.
 
 An old server knows nothing of profiles and of halved vectors and goes on working, without the index, until another
 profile is activated. The passages that are there already are copied and indexed anew, which takes minutes for a million
@@ -134,9 +134,9 @@ def _create_functions() -> None:
             EXECUTE format('ALTER TABLE %I ALTER COLUMN embedding_half SET STORAGE %s',
                            name, CASE WHEN dimensions <= 3800 THEN 'PLAIN' ELSE 'EXTERNAL' END);
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO konstruct_app', name);
-            FOR number IN 0 .. 15 LOOP
+            FOR number IN 0 .. 31 LOOP
                 part := name || '_' || number;
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES WITH (MODULUS 16, REMAINDER %s)'
+                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES WITH (MODULUS 32, REMAINDER %s)'
                                ' WITH (toast_tuple_target = 128)', part, name, number);
                 PERFORM lock_kb_chunks(part);
             END LOOP;

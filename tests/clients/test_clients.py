@@ -1,5 +1,6 @@
 """Clients that people use: they generate types from our SDL, and ask, write and follow."""
 
+import asyncio
 import json
 import shutil
 import tempfile
@@ -72,7 +73,7 @@ async def test_gql(server: LiveServer, tenant_a: TestTenant) -> None:
         init_payload=headers,
         subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
     )
-    async with Client(transport=socket) as session:
+    async with asyncio.timeout(30), Client(transport=socket) as session:
         subscription = (
             "subscription($filter: AuditEventFilter) { auditEventLogged(afterSequence: -1, filter: $filter) { id } }"
         )

@@ -102,6 +102,16 @@ async def test_doctor_finds_what_the_server_would(postgres: EmbeddedPostgres) ->
         assert code == 1
         assert re.search(r"row_level_security\s+│ stops the server\s+│ row level security is off", output), output
         await owner.execute("ALTER TABLE kb_documents ENABLE ROW LEVEL SECURITY")
+    swapped = settings.database.model_copy(
+        update={
+            "owner_database_url": settings.database.database_url,
+            "sealer_database_url": settings.database.owner_database_url,
+        }
+    )
+    _, output = konstruct("doctor", "--json", settings=settings.model_copy(update={"database": swapped}))
+    findings = {finding["check"]: finding["reason"] for finding in json.loads(output)}
+    assert findings["owner"].endswith("expected that of the owner of the tables")
+    assert findings["sealer"].endswith("expected that of konstruct_sealer")
     code, output = konstruct("doctor")
     assert code == 1
     assert "KONSTRUCT_DATABASE_URL is not set" in output

