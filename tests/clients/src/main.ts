@@ -55,6 +55,7 @@ const FOLLOW = graphql(`
 const url = process.env["KONSTRUCT_URL"] ?? "";
 const authorization = `Bearer ${process.env["KONSTRUCT_KEY"] ?? ""}`;
 const toolName = process.env["TOOL_NAME"] ?? "";
+const PATIENCE_MS = 30_000;
 
 const socket = createClient({
   url: url.replace("http", "ws"),
@@ -83,19 +84,23 @@ function dataOf<Data>(result: OperationResult<Data, AnyVariables>): Data {
 
 const filter = { actionName: { eq: toolName } };
 const followed = new Promise<string>((found, failed) => {
+  setTimeout(() => failed(new Error("the subscription brought no event in time")), PATIENCE_MS);
   client.subscription(FOLLOW, { filter }).subscribe((result) => {
     if (result.error) failed(result.error);
     else if (result.data) found(result.data.auditEventLogged.id);
   });
 });
 
+const input = { toolName, idempotencyKey: toolName, metadata: { from: "urql" }, latencyMs: 84 };
 const before = dataOf(await client.query(LAST, {}));
-const logged = dataOf(await client.mutation(LOG, { input: { toolName, metadata: { from: "urql" }, latencyMs: 84 } }));
+const logged = dataOf(await client.mutation(LOG, { input }));
+const again = dataOf(await client.mutation(LOG, { input }));
 const found = dataOf(await client.query(FIND, { filter }));
 console.log(
   JSON.stringify({
     before: before.auditEvents.totalCount.value,
     outcome: logged.logToolCall.outcome,
+    again: { outcome: again.logToolCall.outcome, id: again.logToolCall.event?.id },
     event: logged.logToolCall.event,
     found: found.auditEvents.nodes,
     followed: await followed,
