@@ -34,6 +34,7 @@ FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home konstruct
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+# By number, which an orchestrator can tell from root's.
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -104,6 +105,15 @@ def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
             assert (ready.status_code, ready.json()) == (200, {"status": "ready", "problems": []})
     finally:
         postgres.stop()
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    """Hadolint, with the shell linter inside it, has nothing to say."""
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_image_is_made_with_care() -> None:
