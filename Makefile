@@ -42,6 +42,7 @@ sdl: $(DEV_STAMP)  ## Write graphql_schema/schema.graphql from the code
 lock: $(DEV_STAMP)  ## Pin the newest versions that pyproject.toml allows, with hashes
 	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra embedded -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra embedded --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --strip-extras --allow-unsafe --only-build-deps --build-deps-for wheel -o requirements-build.lock pyproject.toml
 
 clean:  ## Remove what `make` made, the development database too
 	rm -rf app/web/graphiql/static app/web/graphiql/page/node_modules

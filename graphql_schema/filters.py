@@ -37,15 +37,17 @@ def converted(given: FilterInput[T] | None) -> T | None:
 class StringFilterInput:
     """Operators on text."""
 
-    eq: str | None = strawberry.field(default=None, description="Exactly this text.")
+    eq: str | None = strawberry.field(default=None, description="Exactly this text, such as `gpt-4o`.")
     in_: list[str] | None = strawberry.field(
-        name="in", default=None, description="One of these texts; an empty list matches nothing."
+        name="in", default=None, description="One of these texts, at most 1,000; an empty list matches nothing."
     )
     not_in: list[str] | None = strawberry.field(
-        default=None, description="None of these texts; rows without a value match too."
+        default=None, description="None of these texts, at most 1,000; rows without a value match too."
     )
-    starts_with: str | None = strawberry.field(default=None, description="Text that begins so.")
-    contains: str | None = strawberry.field(default=None, description="Text with this anywhere in it.")
+    starts_with: str | None = strawberry.field(default=None, description="Text that begins so: `gpt-4` finds `gpt-4o`.")
+    contains: str | None = strawberry.field(
+        default=None, description="Text with this anywhere in it: `refund` finds `issue_refund`."
+    )
     is_null: bool | None = strawberry.field(
         default=None, description="True: rows without a value; false: rows with one."
     )
@@ -61,12 +63,14 @@ class StringFilterInput:
 class UuidFilterInput:
     """Operators on ids of the client's world."""
 
-    eq: UUID | None = strawberry.field(default=None, description="Exactly this UUID.")
+    eq: UUID | None = strawberry.field(
+        default=None, description="Exactly this UUID, such as `0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f`."
+    )
     in_: list[UUID] | None = strawberry.field(
-        name="in", default=None, description="One of these UUIDs; an empty list matches nothing."
+        name="in", default=None, description="One of these UUIDs, at most 1,000; an empty list matches nothing."
     )
     not_in: list[UUID] | None = strawberry.field(
-        default=None, description="None of these UUIDs; rows without a value match too."
+        default=None, description="None of these UUIDs, at most 1,000; rows without a value match too."
     )
     is_null: bool | None = strawberry.field(
         default=None, description="True: rows without a value; false: rows with one."
@@ -81,9 +85,11 @@ class UuidFilterInput:
 class IdFilterInput:
     """Operators on ids of this API."""
 
-    eq: strawberry.ID | None = strawberry.field(default=None, description="Exactly this id.")
+    eq: strawberry.ID | None = strawberry.field(
+        default=None, description="Exactly this id, such as `0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f`."
+    )
     in_: list[strawberry.ID] | None = strawberry.field(
-        name="in", default=None, description="One of these ids; an empty list matches nothing."
+        name="in", default=None, description="One of these ids, at most 1,000; an empty list matches nothing."
     )
 
     def to_filter(self) -> SetFilter[UUID]:
@@ -95,15 +101,15 @@ class IdFilterInput:
         return SetFilter(in_=wanted)
 
 
-@strawberry.input(name="IntFilter", description="Conditions on a whole number, all of which must hold.")
+@strawberry.input(name="IntFilter", description="Conditions on a whole number of 32 bits, all of which must hold.")
 class IntFilterInput:
     """Operators on 32-bit numbers."""
 
-    eq: int | None = strawberry.field(default=None, description="Equal to.")
-    gt: int | None = strawberry.field(default=None, description="Greater than.")
-    gte: int | None = strawberry.field(default=None, description="Greater than or equal to.")
-    lt: int | None = strawberry.field(default=None, description="Less than.")
-    lte: int | None = strawberry.field(default=None, description="Less than or equal to.")
+    eq: int | None = strawberry.field(default=None, description="Equal to this, such as `250`.")
+    gt: int | None = strawberry.field(default=None, description="Greater than this, such as `250`.")
+    gte: int | None = strawberry.field(default=None, description="Greater than or equal to this, such as `250`.")
+    lt: int | None = strawberry.field(default=None, description="Less than this, such as `250`.")
+    lte: int | None = strawberry.field(default=None, description="Less than or equal to this, such as `250`.")
     is_null: bool | None = strawberry.field(
         default=None, description="True: rows without a value; false: rows with one."
     )
@@ -117,11 +123,15 @@ class IntFilterInput:
 class BigIntFilterInput:
     """Operators on 64-bit numbers."""
 
-    eq: BigInt | None = strawberry.field(default=None, description="Equal to.")
-    gt: BigInt | None = strawberry.field(default=None, description="Greater than.")
-    gte: BigInt | None = strawberry.field(default=None, description="Greater than or equal to.")
-    lt: BigInt | None = strawberry.field(default=None, description="Less than.")
-    lte: BigInt | None = strawberry.field(default=None, description="Less than or equal to.")
+    eq: BigInt | None = strawberry.field(default=None, description='Equal to this, such as `"4294967296"`.')
+    gt: BigInt | None = strawberry.field(default=None, description='Greater than this, such as `"4294967296"`.')
+    gte: BigInt | None = strawberry.field(
+        default=None, description='Greater than or equal to this, such as `"4294967296"`.'
+    )
+    lt: BigInt | None = strawberry.field(default=None, description='Less than this, such as `"4294967296"`.')
+    lte: BigInt | None = strawberry.field(
+        default=None, description='Less than or equal to this, such as `"4294967296"`.'
+    )
 
     def to_filter(self) -> RangeFilter[int]:
         """Convert to the service's operators."""
@@ -132,10 +142,12 @@ class BigIntFilterInput:
 class DecimalFilterInput:
     """Operators on amounts."""
 
-    gt: Decimal | None = strawberry.field(default=None, description="Greater than.")
-    gte: Decimal | None = strawberry.field(default=None, description="Greater than or equal to.")
-    lt: Decimal | None = strawberry.field(default=None, description="Less than.")
-    lte: Decimal | None = strawberry.field(default=None, description="Less than or equal to.")
+    gt: Decimal | None = strawberry.field(default=None, description='Greater than this, such as `"0.0125"`.')
+    gte: Decimal | None = strawberry.field(
+        default=None, description='Greater than or equal to this, such as `"0.0125"`.'
+    )
+    lt: Decimal | None = strawberry.field(default=None, description='Less than this, such as `"0.0125"`.')
+    lte: Decimal | None = strawberry.field(default=None, description='Less than or equal to this, such as `"0.0125"`.')
 
     def to_filter(self) -> RangeFilter[Decimal]:
         """Convert to the service's operators."""
@@ -149,8 +161,12 @@ class DecimalFilterInput:
 class DateTimeFilterInput:
     """A range of time."""
 
-    gte: datetime | None = strawberry.field(default=None, description="At this time or later.")
-    lt: datetime | None = strawberry.field(default=None, description="Before this time.")
+    gte: datetime | None = strawberry.field(
+        default=None, description="At this time or later, such as `2026-01-31T00:00:00Z`."
+    )
+    lt: datetime | None = strawberry.field(
+        default=None, description="Before this time, such as `2026-02-01T00:00:00Z`."
+    )
 
     def to_filter(self) -> TimeFilter:
         """Convert to the service's operators."""
@@ -168,21 +184,25 @@ class JsonPredicateInput:
     """Operators on what lies inside metadata."""
 
     path: list[str] = strawberry.field(
-        description='The keys that lead to the value, such as `["model"]` or `["steps", "0", "name"]`.'
+        description='The keys that lead to the value, at most 16, such as `["model"]` or `["steps", "0", "name"]`.'
     )
     eq: Json | None = strawberry.field(
         default=None, description='Equal as JSON: 1 equals 1.0, but not "1". Integers of any size are compared exactly.'
     )
     in_: list[Json] | None = strawberry.field(
-        name="in", default=None, description="Equal to one of these; an empty list matches nothing."
+        name="in", default=None, description="Equal to one of these, at most 1,000; an empty list matches nothing."
     )
     exists: bool | None = strawberry.field(
         default=None, description="True: the path leads to a value, which may be null; false: it leads nowhere."
     )
-    gt: float | None = strawberry.field(default=None, description="A number greater than this.")
-    gte: float | None = strawberry.field(default=None, description="A number greater than or equal to this.")
-    lt: float | None = strawberry.field(default=None, description="A number less than this.")
-    lte: float | None = strawberry.field(default=None, description="A number less than or equal to this.")
+    gt: float | None = strawberry.field(default=None, description="A number greater than this, such as `0.5`.")
+    gte: float | None = strawberry.field(
+        default=None, description="A number greater than or equal to this, such as `0.5`."
+    )
+    lt: float | None = strawberry.field(default=None, description="A number less than this, such as `0.5`.")
+    lte: float | None = strawberry.field(
+        default=None, description="A number less than or equal to this, such as `0.5`."
+    )
 
     def to_filter(self) -> JsonPredicate:
         """Convert to the service's operators."""

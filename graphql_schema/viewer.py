@@ -63,7 +63,7 @@ class CommonQueries:
     async def node(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The object's id.")],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The object's `id`.")],
     ) -> Node | None:
         """Look in each kind of object that the caller may read."""
         context = info.context

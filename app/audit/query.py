@@ -142,7 +142,9 @@ def _json_statement(
     _, plan, order, members, with_ends, lane = shape
     attributes = dict.fromkeys(member.attribute for member in members if member.attribute is not None)
     wanted = dict.fromkeys((*attributes, order.column_name, "id")) if with_ends else attributes
-    query = through(lane, select(*_event_columns(tuple(wanted) or ("id",))).where(where.condition()), plan, order)
+    # Named, since `sequence` is a query of its own: alone it would not say that events are listed.
+    events = select(*_event_columns(tuple(wanted) or ("id",))).select_from(AuditEvent)
+    query = through(lane, events.where(where.condition()), plan, order)
     rows = plan.apply(query, order.column, AuditEvent.id, beyond=with_ends).cte("page")
     columns = [json_array(rows, members).label("events")]
     if with_ends:

@@ -36,13 +36,13 @@ class DimensionValue:
 class LatencyStats:
     """Distribution of the latency."""
 
-    avg: float | None = strawberry.field(description="The mean.")
-    min: int | None = strawberry.field(description="The shortest.")
+    avg: float | None = strawberry.field(description="The mean, in milliseconds.")
+    min: int | None = strawberry.field(description="The shortest, in milliseconds.")
     p50: float | None = strawberry.field(description="The median: half of the actions were as fast or faster.")
     p90: float | None = strawberry.field(description="Nine of ten actions were as fast or faster.")
     p95: float | None = strawberry.field(description="Nineteen of twenty actions were as fast or faster.")
     p99: float | None = strawberry.field(description="99 of 100 actions were as fast or faster.")
-    max: int | None = strawberry.field(description="The longest.")
+    max: int | None = strawberry.field(description="The longest, in milliseconds.")
 
 
 @strawberry.type(description="What a group of events comes to.")

@@ -40,7 +40,8 @@ class LogEventFields:
     agent_id: UUID | None = strawberry.field(
         default=None,
         description=(
-            "The agent that acted. May be left out when the credential is bound to one agent, and must match it then."
+            "The agent that acted, such as `0197f2a0-5c1e-7cc3-98c4-dc0c0c07398f`. May be left out when the"
+            " credential is bound to one agent, and must match it then."
         ),
     )
     user_id: str | None = strawberry.field(
@@ -53,7 +54,7 @@ class LogEventFields:
         default=None, description="The run of the agent that the action belongs to, at most 512 bytes."
     )
     parent_event_id: UUID | None = strawberry.field(
-        default=None, description="The event that led to this one. It need not be recorded yet."
+        default=None, description="The `id` of the event that led to this one. It need not be recorded yet."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
@@ -68,7 +69,10 @@ class LogEventFields:
     error: str | None = strawberry.field(default=None, description="What went wrong, at most 16 KiB.")
     occurred_at: datetime | None = strawberry.field(
         default=None,
-        description="When the action happened, by your clock. The trail keeps its own time too, which can't be set.",
+        description=(
+            "When the action happened, by your clock, such as `2026-01-31T12:00:00Z`. The trail keeps its own time too,"
+            " which can't be set."
+        ),
     )
     latency_ms: int | None = strawberry.field(
         default=None, description="How long the action took, in milliseconds, 0 to 2147483647."
@@ -114,7 +118,11 @@ class LogLlmCallInput(LogEventFields):
         default=None, description="Tokens that the model wrote, such as 120; 0 to 2147483647."
     )
     cost_usd: Decimal | None = strawberry.field(
-        default=None, description="What the call cost, in US dollars, with at most 12 decimal places."
+        default=None,
+        description=(
+            'What the call cost, in US dollars, such as `"0.0125"`: 0 to less than 1,000,000,000, with at most 12'
+            " decimal places."
+        ),
     )
 
     def to_event(self) -> LlmCall:
@@ -236,7 +244,9 @@ class AuditEventFilterInput:
     created_at: DateTimeFilterInput | None = strawberry.field(
         default=None, description="When the trail recorded the event."
     )
-    latency_ms: IntFilterInput | None = strawberry.field(default=None, description="How long the action took, in ms.")
+    latency_ms: IntFilterInput | None = strawberry.field(
+        default=None, description="How long the action took, in milliseconds."
+    )
     cost_usd: DecimalFilterInput | None = strawberry.field(
         default=None, description="What the action cost, in US dollars."
     )
@@ -244,24 +254,31 @@ class AuditEventFilterInput:
         default=None, description="The place in the sealed log; events that are not sealed yet have none."
     )
     metadata: list[JsonPredicateInput] | None = strawberry.field(
-        default=None, description="Conditions on what lies inside the metadata; all must hold."
+        default=None, description="Conditions on what lies inside the metadata, at most 1,000; all must hold."
     )
     search: str | None = strawberry.field(
         default=None,
         description=(
             "Words in either summary, the error or the action's name, as web searches have them: `refund late`,"
             ' `"exact phrase"`, `refund or return`, `refund -late`. Small and capital letters are the same; words'
-            " are compared as they are, in no language. Any text is a valid search; one without a word finds nothing."
+            " are compared as they are, in no language. Any text of at most 16 KiB is a valid search; one without a"
+            " word finds nothing."
         ),
     )
     and_: list["AuditEventFilterInput"] | None = strawberry.field(
-        name="and", default=None, description="All of these must hold; at most 3 levels deep."
+        name="and", default=None, description="All of these, at most 1,000, must hold; at most 3 levels deep."
     )
     or_: list["AuditEventFilterInput"] | None = strawberry.field(
-        name="or", default=None, description="At least one of these must hold; an empty list matches nothing."
+        name="or",
+        default=None,
+        description=(
+            "At least one of these, at most 1,000, must hold; an empty list matches nothing. At most 3 levels deep."
+        ),
     )
     not_: Optional["AuditEventFilterInput"] = strawberry.field(
-        name="not", default=None, description="This must not hold. Exactly the events that it does not match."
+        name="not",
+        default=None,
+        description="This must not hold: exactly the events that it does not match. At most 3 levels deep.",
     )
 
     def to_filter(self) -> AuditEventFilter:
@@ -302,8 +319,10 @@ def _enum_filter(
 class AuditEventOrder:
     """Input of `orderBy`."""
 
-    field: OrderField = strawberry.field(description="What to order by.")
-    direction: OrderDirection = strawberry.field(description="Which way.")
+    field: OrderField = strawberry.field(description="What to order by, such as `LATENCY_MS`.")
+    direction: OrderDirection = strawberry.field(
+        description="Which way: `ASC` from the least, `DESC` from the greatest."
+    )
 
     def to_order(self) -> EventOrder:
         """Convert to the service's order."""

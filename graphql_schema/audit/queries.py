@@ -70,7 +70,7 @@ class AuditQueries:
     async def audit_event(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The event's id.")],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The event's `id`.")],
     ) -> AuditEvent | None:
         """Return the event."""
         context = info.context

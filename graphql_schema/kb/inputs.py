@@ -30,7 +30,8 @@ class KbChunkInput:
     content: str = strawberry.field(description="Its text, at most 32 KiB.")
     embedding: list[float] | None = strawberry.field(
         default=None,
-        description="Its vector, as long as the index's; embedded here when left out. A zero vector is never found.",
+        description="Its vector: as many numbers as the index has dimensions (384 with the built-in model); embedded"
+        " here when left out. A zero vector is never found.",
     )
     metadata: Json | None = strawberry.field(
         default=None, description="The chunk's own details: a JSON object of at most 64 KiB and 16 levels."
@@ -46,7 +47,7 @@ class KbDocumentBodyInput:
     """Exactly one of the two."""
 
     text: strawberry.Maybe[str] = strawberry.field(description="The whole text, at most 5 MiB; cut and embedded here.")
-    chunks: strawberry.Maybe[list[KbChunkInput]] = strawberry.field(description="Ready chunks, at most 10,000.")
+    chunks: strawberry.Maybe[list[KbChunkInput]] = strawberry.field(description="Ready chunks, 1 to 10,000.")
 
 
 @strawberry.input(description="A document to take in, or to bring up to date.")
@@ -58,7 +59,9 @@ class IngestKbDocumentInput:
     )
     title: str = strawberry.field(description="Its title, at most 512 bytes.")
     body: KbDocumentBodyInput = strawberry.field(description="Its content.")
-    source_uri: str | None = strawberry.field(default=None, description="Where it came from, at most 512 bytes.")
+    source_uri: str | None = strawberry.field(
+        default=None, description="Where it came from, such as `https://example.com/returns`, at most 512 bytes."
+    )
     mime_type: str | None = strawberry.field(
         default="text/plain",
         description=(
@@ -71,7 +74,7 @@ class IngestKbDocumentInput:
     )
     expected_version: int | None = strawberry.field(
         default=None,
-        description="Update only if the document is still at this version; else VERSION_CONFLICT.",
+        description="Update only if the document is still at this `version`, such as `3`; else VERSION_CONFLICT.",
     )
 
     def to_document(self) -> DocumentInput:
@@ -100,8 +103,8 @@ class IngestKbDocumentsInput:
 class DeleteKbDocumentInput:
     """Input of `deleteKbDocument`."""
 
-    id: strawberry.ID | None = strawberry.field(default=None, description="The document's id.")
-    external_id: str | None = strawberry.field(default=None, description="Your key for it.")
+    id: strawberry.ID | None = strawberry.field(default=None, description="The document's `id`.")
+    external_id: str | None = strawberry.field(default=None, description="Your key for it, such as `returns.md`.")
 
 
 @strawberry.input(
@@ -112,14 +115,16 @@ class KbDocumentFilterInput:
     """The filter of document lists."""
 
     id: IdFilterInput | None = strawberry.field(default=None, description="The document's own id.")
-    external_id: StringFilterInput | None = strawberry.field(default=None, description="Your key for it.")
+    external_id: StringFilterInput | None = strawberry.field(
+        default=None, description="Your key for it, such as `returns.md`."
+    )
     title: StringFilterInput | None = strawberry.field(default=None, description="Its title.")
     updated_at: DateTimeFilterInput | None = strawberry.field(
         default=None, description="When its present version was ingested."
     )
 
     metadata: list[JsonPredicateInput] | None = strawberry.field(
-        default=None, description="Conditions on what lies inside the metadata; all must hold."
+        default=None, description="Conditions on what lies inside the metadata, at most 1,000; all must hold."
     )
 
     def to_filter(self) -> DocumentFilter:
@@ -139,10 +144,11 @@ class KbQueryInput:
 
     text: strawberry.Maybe[str] = strawberry.field(description="A question or some words, at most 16 KiB.")
     vector: strawberry.Maybe[list[float]] = strawberry.field(
-        description="A vector, as long as the index's; it is searched for by meaning alone."
+        description="A vector of as many numbers as the index has dimensions (384 with the built-in model), not all of"
+        " them 0; it is searched for by meaning alone."
     )
     similar_to_chunk_id: strawberry.Maybe[strawberry.ID] = strawberry.field(
-        description="A chunk of your tenant: passages that mean something like it, itself left out."
+        description="The `id` of a chunk of your tenant: passages that mean something like it, itself left out."
     )
 
 
@@ -151,14 +157,16 @@ class KbSearchFilter:
     """The filter of searches."""
 
     document_ids: list[strawberry.ID] | None = strawberry.field(
-        default=None, description="Only these documents; an empty list matches nothing."
+        default=None,
+        description="Only the documents with one of these `id`s, at most 1,000; an empty list matches nothing.",
     )
     external_ids: list[str] | None = strawberry.field(
         default=None,
-        description="Only the documents under these keys of yours; an empty list matches nothing.",
+        description="Only the documents under these keys of yours, at most 1,000; an empty list matches nothing.",
     )
     metadata: list[JsonPredicateInput] | None = strawberry.field(
-        default=None, description="Conditions on what lies inside the documents' metadata; all must hold."
+        default=None,
+        description="Conditions on what lies inside the documents' metadata, at most 1,000; all must hold.",
     )
     updated_at: DateTimeFilterInput | None = strawberry.field(
         default=None, description="Only documents whose present version was ingested then."

@@ -40,8 +40,12 @@ class KbQueries:
     async def kb_document(
         self,
         info: Info,
-        id: Annotated[strawberry.ID | None, strawberry.argument(description="The document's id.")] = None,
-        external_id: Annotated[str | None, strawberry.argument(description="Your key for it.")] = None,
+        id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="The document's `id`. Not together with externalId.")
+        ] = None,
+        external_id: Annotated[
+            str | None, strawberry.argument(description="Your key for it, such as `returns.md`.")
+        ] = None,
     ) -> KbDocument | None:
         """Return the document."""
         context = info.context

@@ -4,7 +4,18 @@ import re
 from pathlib import Path
 
 import pytest
-from graphql import GraphQLSchema, build_schema, find_breaking_changes, is_enum_type
+from graphql import (
+    GraphQLSchema,
+    build_schema,
+    find_breaking_changes,
+    get_named_type,
+    get_nullable_type,
+    is_enum_type,
+    is_input_object_type,
+    is_leaf_type,
+    is_list_type,
+    is_scalar_type,
+)
 
 from graphql_schema.schema import create_schema, print_sdl
 
@@ -29,6 +40,31 @@ def explained(schema: GraphQLSchema) -> dict[str, str | None]:
     return found
 
 
+def needing_limits(schema: GraphQLSchema) -> dict[str, str | None]:
+    """Return the description of every list, number and text that clients send, by its coordinate."""
+    found: dict[str, str | None] = {}
+    for name, kind in schema.type_map.items():
+        if name.startswith("__"):
+            continue
+        for field_name, field in getattr(kind, "fields", {}).items():
+            inputs = (
+                {f"{name}.{field_name}": field}
+                if is_input_object_type(kind)
+                else {f"{name}.{field_name}({argument}:)": value for argument, value in field.args.items()}
+            )
+            for coordinate, value in inputs.items():
+                leaf = get_named_type(value.type)
+                is_list = is_list_type(get_nullable_type(value.type))
+                if (is_scalar_type(leaf) and leaf.name != "Boolean") or (is_list and not is_leaf_type(leaf)):
+                    found[coordinate] = value.description
+    return found
+
+
+def says_what_is_allowed(description: str | None) -> bool:
+    """Whether a description holds a number, such as a limit, or an example or the field that the value comes from."""
+    return description is not None and re.search(r"\d|`[^`]+`", description) is not None
+
+
 def unannounced(old: GraphQLSchema, new: GraphQLSchema, changelog: str) -> list[str]:
     """Return the breaking changes that the changelog does not name, in backticks, under "Breaking" in "Unreleased"."""
     sections = re.split(r"^## ", changelog, flags=re.MULTILINE)
@@ -51,6 +87,25 @@ def test_everything_is_explained() -> None:
         assert text, f"{coordinate} has no description"
         assert text.rstrip().endswith("."), f"{coordinate}: {text}"
         assert len(text.split()) > 1, f"{coordinate}: {text}"
+
+
+def test_what_clients_send_has_limits_or_an_example() -> None:
+    """Nobody has to guess how much or what a number, a text, an id or a list may be."""
+    described = needing_limits(SCHEMA)
+    assert len(described) > 80
+    assert {coordinate: text for coordinate, text in described.items() if not says_what_is_allowed(text)} == {}
+
+
+def test_a_vague_description_is_found() -> None:
+    """Lists, numbers and texts of inputs and arguments are looked at, on whatever level; flags and choices are not."""
+    vague = build_schema(
+        """type Query { a("Some text." t: String, "At most 5." n: Int, "A flag." b: Boolean, "Which." e: E, i: I): Int }
+        enum E { A }
+        input I { "Some numbers." l: [Float!] "Some more." m: [I!] "Such as `x`." x: ID! "Which." c: [E!] }"""
+    )
+    assert [coordinate for coordinate, text in needing_limits(vague).items() if not says_what_is_allowed(text)] == [
+        "Query.a(t:)", "I.l", "I.m",
+    ]  # fmt: skip
 
 
 def test_released_schema_is_not_broken_unannounced() -> None:

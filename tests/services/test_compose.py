@@ -2,14 +2,17 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic_settings import BaseSettings
 
 from app.database.embedded import EmbeddedPostgres
+from app.settings import ServerSettings, Settings
 from tests.services.test_cli import konstruct
 from tests.support.server import running_server
 
@@ -27,6 +30,20 @@ def environment_of(service: str) -> dict[str, str]:
     return {name: VARIABLE.sub(lambda found: SECRETS[found[1]], value) for name, value in given.items()}
 
 
+def setting_names() -> set[str]:
+    """Return the variables that the settings are read from."""
+    names = set()
+    for part in Settings.model_fields.values():
+        group = part.annotation
+        assert isinstance(group, type)
+        assert issubclass(group, BaseSettings)
+        prefix = group.model_config["env_prefix"]
+        names |= {
+            str(field.validation_alias or f"{prefix}{name}".upper()) for name, field in group.model_fields.items()
+        }
+    return names
+
+
 def test_every_variable_is_known() -> None:
     """What the file takes from .env is in the example and can't be left empty; what it sets is a setting."""
     text = (ROOT / "compose.yaml").read_text()
@@ -34,10 +51,8 @@ def test_every_variable_is_known() -> None:
     assert used.keys() == SECRETS.keys()
     assert all(used.values()), "a variable without :? would be empty when it is not set"
     assert not any(EXAMPLE.values()), "a password that everybody knows"
-    readme = (ROOT / "README.md").read_text()
     for service in ("migrate", "server", "admin"):
-        for name in SERVICES[service]["environment"]:
-            assert f"`{name}`" in readme, name
+        assert set(SERVICES[service]["environment"]) <= setting_names()
 
 
 def test_the_server_has_the_weak_role_only() -> None:
@@ -48,9 +63,18 @@ def test_the_server_has_the_weak_role_only() -> None:
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
         "server": ["127.0.0.1:8000:8000"]
     }
-    for name in ("migrate", "server", "admin"):
-        assert SERVICES[name]["read_only"]
-        assert SERVICES[name]["cap_drop"] == ["ALL"]
+
+
+def test_containers_are_confined_and_stopped_gently() -> None:
+    """None can write outside its volume and its memory, gain rights, or is killed while it still may work."""
+    for name, service in SERVICES.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "/tmp" in service["tmpfs"], name  # noqa: S108 - within the container
+    assert SERVICES["database"]["user"] == "postgres"
+    grace = SERVICES["server"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > ServerSettings.model_fields["shutdown_seconds"].default
 
 
 def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
@@ -83,6 +107,15 @@ def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
         postgres.stop()
 
 
+def test_the_dockerfile_passes_its_linter() -> None:
+    """Hadolint, with the shell linter inside it, has nothing to say."""
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_the_image_is_made_with_care() -> None:
     """Pinned bases, hashes, an unprivileged user, nothing for development, and signals that reach the server."""
     text = (ROOT / "Dockerfile").read_text()
@@ -90,6 +123,11 @@ def test_the_image_is_made_with_care() -> None:
         assert re.fullmatch(r"\w+:\d[\w.]*-slim", base), base
     assert "--require-hashes -r requirements.lock" in text
     assert "requirements-dev" not in text
+    # Whatever else pip installs is the wheel that was made here, by a build back end that is pinned as well.
+    assert "--require-hashes -r requirements-build.lock" in text
+    for install in re.findall(r"pip install (.+?)(?: &&|$)", text, re.MULTILINE):
+        assert install.startswith(("--require-hashes -r ", "--no-deps --no-index ")), install
+    assert "pip wheel --no-deps --no-build-isolation " in text
     last = text[text.rindex("FROM ") :]
     assert re.search(r"^USER 10001$", last, re.MULTILINE)
     assert re.search(r'^ENTRYPOINT \["konstruct"\]$', last, re.MULTILINE)
