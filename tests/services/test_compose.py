@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -79,8 +80,9 @@ def test_containers_are_confined_and_stopped_gently() -> None:
 
 def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
     """The database's set-up script, the migration and the server work with exactly the file's environment."""
-    folder = tmp_path / "postgres"
-    postgres = EmbeddedPostgres(folder)
+    # Not below pytest's folder, which another run of it shuts to the server's user.
+    folder = tempfile.TemporaryDirectory(prefix="konstruct-test-")
+    postgres = EmbeddedPostgres(Path(folder.name))
     postgres.start()
     try:
         superuser = postgres.superuser_url.get_secret_value().rsplit("/", 1)[0] + "/postgres"
@@ -105,6 +107,7 @@ def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
             assert (ready.status_code, ready.json()) == (200, {"status": "ready", "problems": []})
     finally:
         postgres.stop()
+        folder.cleanup()
 
 
 def test_the_dockerfile_passes_its_linter() -> None:
