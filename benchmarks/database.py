@@ -124,6 +124,14 @@ class BenchDatabase:
 
         return self._as_superuser(look)
 
+    def go_by(self, provider: str, model: str) -> None:
+        """Let the servers take another model of the same length for the one that the vectors are by."""
+
+        async def change(connection: asyncpg.Connection) -> None:
+            await connection.execute("UPDATE kb_profiles SET provider = $1, model = $2", provider, model)
+
+        self._as_superuser(change)
+
     def _as_superuser(self, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run(_connected(_of_copy(self.postgres.superuser_url), work))
 

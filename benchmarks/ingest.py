@@ -118,6 +118,8 @@ def _ingest(database: BenchDatabase, documents: Sequence[Document], *, own_model
             "KONSTRUCT_EMBEDDINGS_URL": url,
             "KONSTRUCT_EMBEDDINGS_DIMENSIONS": str(database.model.dimensions),
         }
+        if not own_model:
+            database.go_by("openai", "text-embedding-3-small")
         with product(database, settings=None if own_model else settings) as server:
             with server.client() as client:
                 _send(client, [_document("warm-up", "Warm-up", "Loads the model.", "text/plain")])
