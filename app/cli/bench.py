@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-import asyncpg
 import typer
 
 from app.auth.api_keys import make_api_key
@@ -13,9 +12,8 @@ from app.auth.principal import Scope
 from app.auth.tenants import create_tenant, store_api_key
 from app.cli.database import AsJson
 from app.cli.output import console, print_json, progress_bar
-from app.database.owner import owner_transaction
+from app.database.owner import owner_connection, owner_transaction
 from app.database.partitions import create_partitions
-from app.database.urls import parse_database_url
 from app.errors import InvalidInput
 from app.sample_data.bulk import BulkPlan, load_bulk
 from app.settings import Settings
@@ -82,10 +80,6 @@ async def _load(
     owners = [tenant_id for tenant_id, _ in made]
     dimensions = settings.embeddings.index_dimensions
     plan = BulkPlan(owners, events, chunks, dimensions, _DAYS, chunk_sizes=sizes)
-    url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
-    copying = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
-    try:
+    async with owner_connection(settings.database) as copying:
         await load_bulk(copying, plan, advance)
-    finally:
-        await copying.close()
     return [{"tenant_id": str(tenant_id), "api_key": secret} for tenant_id, secret in made]

@@ -9,8 +9,7 @@ from asyncpg import Connection
 
 from app.cli.database import AsJson
 from app.cli.output import console, errors, print_json, print_rows, progress_bar
-from app.database.direct import connect_directly
-from app.database.urls import parse_database_url
+from app.database.owner import owner_connection
 from app.embeddings import create_provider
 from app.kb.profiles import Profile
 from app.kb.reembed import drop_profile as remove_profile
@@ -101,9 +100,5 @@ def drop_profile(
 
 
 async def _as_owner(settings: Settings, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
-    url = parse_database_url(settings.database.owner_database_url, "KONSTRUCT_OWNER_DATABASE_URL")
-    connection = await connect_directly(url, "konstruct-owner")
-    try:
+    async with owner_connection(settings.database) as connection:
         return await work(connection)
-    finally:
-        await connection.close()
