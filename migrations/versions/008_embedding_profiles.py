@@ -102,6 +102,15 @@ def _create_profiles() -> None:
 
 def _create_functions() -> None:
     # Functions of the database and not of a revision: tables of this shape are made whenever a profile is built.
+    _create_table_function()
+    _create_lock_function()
+    _create_index_function()
+    _create_rename_function()
+    for function in _FUNCTIONS:
+        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+
+
+def _create_table_function() -> None:
     op.execute(
         """
         CREATE FUNCTION create_kb_chunks(name text, dimensions integer) RETURNS void LANGUAGE plpgsql AS $$
@@ -145,6 +154,9 @@ def _create_functions() -> None:
         END $$
         """
     )
+
+
+def _create_lock_function() -> None:
     # Partitions do not inherit row level security. They get no grant: the runtime role goes through the parent.
     op.execute(
         """
@@ -157,6 +169,9 @@ def _create_functions() -> None:
         END $$
         """
     )
+
+
+def _create_index_function() -> None:
     # An index needs vectors of one length, which its expression says. That the expression differs from the column also
     # lets a query choose its lane by how it is written.
     op.execute(
@@ -179,6 +194,9 @@ def _create_functions() -> None:
         END $$
         """
     )
+
+
+def _create_rename_function() -> None:
     # The partitions, indexes and constraints go with their table.
     op.execute(
         """
@@ -210,8 +228,6 @@ def _create_functions() -> None:
         END $$
         """
     )
-    for function in _FUNCTIONS:
-        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
 
 
 def _create_keyword_candidates() -> None:
