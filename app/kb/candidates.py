@@ -100,9 +100,12 @@ async def count_candidates(session: TenantSession, where: SearchFilter, limits: 
 
 def within(query: Select[Any], documents: Condition | None) -> Select[Any]:
     """Restrict a query of passages to those of the documents that a condition holds for."""
-    if documents is None:
-        return query
-    return query.where(KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents)))
+    return query if documents is None else query.where(is_of(documents))
+
+
+def is_of(documents: Condition) -> ColumnElement[bool]:
+    """Return whether a passage is of one of the documents that a condition holds for."""
+    return KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents))
 
 
 def written(number: int) -> ColumnElement[int]:

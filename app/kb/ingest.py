@@ -67,14 +67,10 @@ class DocumentIngester:
 
     async def ingest(self, tenant_id: TenantId, document: DocumentInput) -> IngestResult:
         """Create or update one document. Expected mistakes are in the result; nothing is then stored."""
-        embedder = await self.embeddings.current()
-        while True:
-            try:
-                return await self._ingest(tenant_id, document, embedder)
-            except ProfileChanged:
-                embedder = await self.embeddings.refresh()
-            except UserMistake as mistake:
-                return IngestResult(IngestOutcome.REJECTED, mistake=mistake)
+        try:
+            return await self.embeddings.embed_for(lambda embedder: self._ingest(tenant_id, document, embedder))
+        except UserMistake as mistake:
+            return IngestResult(IngestOutcome.REJECTED, mistake=mistake)
 
     async def _ingest(self, tenant_id: TenantId, document: DocumentInput, embedder: Embedder) -> IngestResult:
         checked = check_document(document, self.limits, embedder.profile.dimensions)

@@ -31,8 +31,8 @@ from sqlalchemy import (
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.filters import Condition
-from app.kb.candidates import PASSAGE, Candidates, SearchFilter, distance_to_query, within, written
-from app.models import KBChunk, KnowledgeBaseDocument
+from app.kb.candidates import PASSAGE, Candidates, SearchFilter, distance_to_query, is_of, within, written
+from app.models import KBChunk
 
 # Numbers that are compared in some 8 ms: 15,000 vectors of 384 dimensions. Beyond that the index takes less.
 _EXACT_NUMBERS = 15_000 * 384
@@ -136,8 +136,7 @@ def _scanned(dimensions: int, depth: int, query: ColumnElement[Any], documents: 
     scanned = select(KBChunk.id, distance.label("distance"))
     if documents is not None:
         # Not as a join, which PostgreSQL would rather begin with the documents: all their vectors would be compared.
-        allowed = KBChunk.document_id.in_(select(KnowledgeBaseDocument.id).where(documents))
-        scanned = scanned.where(allowed.is_(true()))
+        scanned = scanned.where(is_of(documents).is_(true()))
     most = max(_SCANNED, _oversampled(depth))
     return scanned.order_by(distance).limit(written(most)).subquery("near")
 

@@ -6,8 +6,9 @@ something says by which profile, and the transaction that uses it checks that th
 again.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.embeddings import EmbeddingProvider, create_provider
 from app.models import EmbeddingProfile
 from app.settings import EmbeddingsProvider, EmbeddingsSettings
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,15 @@ class Embeddings:
     async def current(self) -> Embedder:
         """Return the embedder of the profile that was active when this process looked last."""
         return self._current or await self.refresh()
+
+    async def embed_for(self, work: Callable[[Embedder], Awaitable[_Result]]) -> _Result:
+        """Do some work with the active profile's embedder; again from its beginning when it raises `ProfileChanged`."""
+        embedder = await self.current()
+        while True:
+            try:
+                return await work(embedder)
+            except ProfileChanged:
+                embedder = await self.refresh()
 
     async def refresh(self) -> Embedder:
         """Look which profile is active now; return its embedder."""

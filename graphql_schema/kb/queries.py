@@ -11,8 +11,8 @@ from app.embeddings.vector import check_vector, has_direction
 from app.errors import EmbeddingFailed, InvalidInput, Unavailable
 from app.kb.candidates import SearchFilter
 from app.kb.documents import DocumentFilter, find_document, find_document_by_external_id, list_documents
-from app.kb.profiles import Embedder, ProfileChanged
-from app.kb.search import SearchMode, SearchRequest, search_chunks
+from app.kb.profiles import Embedder
+from app.kb.search import SearchMode, SearchRequest, SearchResult, search_chunks
 from app.pagination import PageRequest
 from app.validation import check_size, check_text
 from graphql_schema.arguments import After, Before, First, Last
@@ -99,16 +99,14 @@ class KbQueries:
         """Embed the question first, then search in a short session."""
         context = info.context
         context.require(Scope.KB_READ)
-        embeddings = context.services.embeddings
-        embedder = await embeddings.current()
-        while True:
-            request, model = await _search_request(context, input, selection(info), embedder)
-            try:
-                async with context.tenant_session() as session:
-                    result = await search_chunks(session, request, context.limits)
-                break
-            except ProfileChanged:
-                embedder = await embeddings.refresh()
+        selected = selection(info)
+
+        async def search(embedder: Embedder) -> tuple[SearchRequest, str | None, SearchResult]:
+            request, model = await _search_request(context, input, selected, embedder)
+            async with context.tenant_session() as session:
+                return request, model, await search_chunks(session, request, context.limits)
+
+        request, model, result = await context.services.embeddings.embed_for(search)
         await record_search(context, request, result)
         return KbSearchResult.from_result(result, model)
 

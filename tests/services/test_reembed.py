@@ -19,7 +19,7 @@ from app.embeddings import Vector
 from app.errors import InvalidInput, Unavailable
 from app.kb.documents import ChunkInput, DocumentInput, delete_document
 from app.kb.ingest import DocumentIngester, IngestOutcome
-from app.kb.profiles import Embeddings, Profile, ProfileChanged
+from app.kb.profiles import Embedder, Embeddings, Profile, ProfileChanged
 from app.kb.reembed import drop_profile, ensure_profile, list_profiles, reembed
 from app.kb.search import SearchRequest, search_chunks
 from app.settings import EmbeddingsProvider, EmbeddingsSettings, Limits, Settings
@@ -93,17 +93,15 @@ class Library:
 
     async def first(self, embeddings: Embeddings, text: str, tenant: int = 0) -> tuple[str, float]:
         """Return the passage that is nearest to a text, and how near, as a server finds it."""
-        embedder = await embeddings.current()
-        while True:
+
+        async def search(embedder: Embedder) -> tuple[str, float]:
             (vector,) = await embedder.provider.embed([text])
             request = SearchRequest(limit=1, vector=vector, profile_id=embedder.profile.id)
-            try:
-                async with self.database.tenant_session(self.tenants[tenant].id) as session:
-                    (hit,) = (await search_chunks(session, request, LIMITS)).hits
-            except ProfileChanged:
-                embedder = await embeddings.refresh()
-            else:
-                return hit.passage.content, hit.score
+            async with self.database.tenant_session(self.tenants[tenant].id) as session:
+                (hit,) = (await search_chunks(session, request, LIMITS)).hits
+            return hit.passage.content, hit.score
+
+        return await embeddings.embed_for(search)
 
     async def finds(self, embeddings: Embeddings, text: str, tenant: int = 0) -> bool:
         """Whether the passage that is nearest to a text is the text itself."""
