@@ -3,7 +3,10 @@
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,23 +30,39 @@ COUNT = "{ auditEvents(first: 100) { nodes { inputSummary } } }"
 
 
 @pytest.fixture(scope="module")
-def pooled(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def pooled(settings: Settings) -> Iterator[LiveServer]:
     """A server whose connections all go through PgBouncer."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed (Debian's package pgbouncer)")
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    port = free_port()
-    configuration, through = set_up(settings, folder, port)
-    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([program, configuration], user=user, stdout=log, stderr=log)
-    try:
-        with live_server(through, folder) as server:
-            yield server
-    finally:
-        process.terminate()
-        process.wait(20)
+    # Not below pytest's folder, which is shut to PgBouncer's user.
+    with tempfile.TemporaryDirectory(prefix="konstruct-test-") as name:
+        folder = Path(name)
+        port = free_port()
+        configuration, through = set_up(settings, folder, port)
+        user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen([program, configuration], user=user, stdout=log, stderr=log)
+        try:
+            wait_until_it_listens(port, folder / "log")
+            with live_server(through, folder) as server:
+                yield server
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def wait_until_it_listens(port: int, log: Path) -> None:
+    """Wait for PgBouncer; fail with what it said when it does not come up."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"PgBouncer did not start:\n{log.read_text()}")
 
 
 def set_up(settings: Settings, folder: Path, port: int) -> tuple[Path, Settings]:
@@ -63,8 +82,7 @@ def set_up(settings: Settings, folder: Path, port: int) -> tuple[Path, Settings]
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(f"{text}listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n")
     # PgBouncer refuses to be root, and the server's user must get at its files.
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
+    folder.chmod(0o755)
     pooled_urls = [SecretStr(url.geturl().replace(f":{url.port}/", f":{port}/")) for url in urls]
     through = database.model_copy(update={"database_url": pooled_urls[0], "sealer_database_url": pooled_urls[1]})
     return configuration, settings.model_copy(update={"database": through})
