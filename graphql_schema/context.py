@@ -128,8 +128,12 @@ class Context:
         return self.principal
 
     def tenant_session(self) -> AbstractAsyncContextManager[TenantSession]:
-        """Open a session of the caller's tenant; one a root field, since sibling fields run concurrently."""
+        """Open a session of the caller's tenant that may write."""
         return self.services.database.tenant_session(self.caller.tenant_id)
+
+    def reading_session(self) -> AbstractAsyncContextManager[TenantSession]:
+        """Open a session that reads; one a root field, since sibling fields run concurrently."""
+        return self.services.database.reading_session(self.caller.tenant_id)
 
     def analysis_session(self) -> AbstractAsyncContextManager[TenantSession]:
         """Open a session for a question that may take long, so that short ones need not wait for it."""
@@ -159,7 +163,7 @@ class Context:
     def _loader(self, name: str, find: Any) -> DataLoader[UUID, Any]:
         async def load(ids: list[UUID]) -> list[Any]:
             unique: Iterable[UUID] = dict.fromkeys(ids)
-            async with self.tenant_session() as session:
+            async with self.reading_session() as session:
                 found = await find(session, unique)
             return [found.get(row_id) for row_id in ids]
 

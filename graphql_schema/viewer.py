@@ -71,7 +71,7 @@ class CommonQueries:
         node_id = find_uuid(id)
         if node_id is None:
             return None
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             if Scope.AUDIT_READ in scopes and (event := (await find_events(session, [node_id])).get(node_id)):
                 return AuditEvent.from_event(event)
             if Scope.KB_READ in scopes:

@@ -109,7 +109,7 @@ class Export:
         while place < self.end:
             stretch_end = stride.end(place, self.end)
             statement = _statement((tuple(values), self.format), self.where)
-            async with self.database.tenant_session(self.tenant_id) as session:
+            async with self.database.reading_session(self.tenant_id) as session:
                 rows = await session.fetch(statement, {**values, "place": place, "end": stretch_end})
             place = stretch_end if len(rows) < _BATCH else int(rows[-1]["sequence"])
             stride.found(len(rows))
@@ -133,7 +133,7 @@ async def begin_export(
     where.checked(limits)
     if not -1 <= after < 2**63:
         raise InvalidInput(("after",), "must be the last sequence of the part you have, or -1 for all")
-    async with database.tenant_session(tenant_id) as session:
+    async with database.reading_session(tenant_id) as session:
         size = await log_size(session)
     return Export(database, tenant_id, where, format, after, size - 1)
 

@@ -131,7 +131,7 @@ class LiveTrail:
 
     async def _read(self, tenant_id: TenantId, where: AuditEventFilter, place: int, stride: Stride) -> _Stretch:
         values = dict(where.operands())
-        async with self._database.tenant_session(tenant_id) as session:
+        async with self._database.reading_session(tenant_id) as session:
             end = stride.end(place, await log_size(session) - 1)
             if end <= place:
                 return _Stretch((), place)
@@ -144,7 +144,7 @@ class LiveTrail:
         """Return the size of the tenant's log; raise `Unavailable` when nobody seals it."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         while True:
-            async with self._database.tenant_session(tenant_id) as session:
+            async with self._database.reading_session(tenant_id) as session:
                 seen = await session.fetch(_SEALER_AT_WORK, {})
                 if seen and _seconds(seen[0]["worked_at"], seen[0]["now"]) <= _SEALER_SILENCE_SECONDS:
                     return await log_size(session)

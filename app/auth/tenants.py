@@ -60,7 +60,7 @@ async def store_api_key(
 
 async def check_tenant(database: Database, tenant_id: TenantId) -> None:
     """Raise `InvalidInput` unless there is such a tenant, as its own session sees it."""
-    async with database.tenant_session(tenant_id) as session:
+    async with database.reading_session(tenant_id) as session:
         if (await session.scalars(select(Tenant.id).where(Tenant.id == tenant_id))).first() is None:
             raise InvalidInput(("tenant",), "there is none with this id; `konstruct tenants list` shows them")
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import ServiceError, Timeout, TransactionLost, Unavailable
 
 ALL_BUSY = "all database connections are busy; try again in a moment"
+CONNECTION_LOST = "the database connection was lost; try again in a moment"
 _TOO_LONG = Timeout("the database took too long; ask for less or narrow the filter")
 
 _BY_SQLSTATE: dict[str | None, ServiceError] = {
@@ -57,7 +58,7 @@ def translate(error: DatabaseFailure) -> ServiceError | None:
         isinstance(error, DBAPIError) and error.connection_invalidated
     )
     if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
-        return TransactionLost("the database connection was lost; try again in a moment")
+        return TransactionLost(CONNECTION_LOST)
     return None
 
 

@@ -12,12 +12,18 @@ A session runs statements in two ways, on one connection and in one transaction:
 and as statements that were compiled beforehand (`fetch`, see `app.database.statements`) where the ORM's own work would
 cost more than PostgreSQL's. The pool is in AUTOCOMMIT mode: SQLAlchemy begins and ends nothing by itself.
 
+Reading sessions can't write, which PostgreSQL sees to (BEGIN READ ONLY). When all connections are taken and somebody
+waits for one, a reading session does not end its transaction: who takes the connection next ends it in the message that
+opens its own (`COMMIT; BEGIN; SELECT set_tenant('...')`), or, being a reader of the same tenant, goes on in it. Each
+statement sees what is committed when it begins, whosever transaction it runs in. So a crowd of readers costs one round
+trip a statement, and as ever no connection gets into the pool with a transaction, and no session begins before its
+connection is known to be its tenant's.
+
 Sessions are short: open one after the slow work (embedding, parsing) and close it before building the answer. Sibling
 fields of one GraphQL request run concurrently, so each root field opens its own.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,12 +35,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.util import greenlet_spawn
 
-from app.database.failures import ALL_BUSY, translated_failures
+from app.database.failures import CONNECTION_LOST, translated_failures
+from app.database.gate import Gate
 from app.database.statements import Statement, of_tenant
 from app.database.tenant_owned import TenantId
-from app.errors import CommitUnknown, Unavailable
+from app.errors import CommitUnknown, TransactionLost
 
 _TENANT = "tenant_id"
+
+# How indexes of vectors are read (see app.kb.lanes): set here, since it would cost each search a round trip.
+EF_SEARCH = 400
+_SETTINGS = (
+    "set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+    f" set_config('hnsw.ef_search', '{EF_SEARCH}', true), set_config('hnsw.max_scan_tuples', '200000', true)"
+)
+# How long readers of one tenant may go on in one transaction, one after the other. Longer than most statements take,
+# and so short that nobody notices who waits for a lock that they hold.
+_SHARED_SECONDS = 0.1
+
 _COMMIT_UNKNOWN = (
     "the database connection was lost during the commit: the change may or may not be stored;"
     " look before you try again, or send events with an idempotency key"
@@ -53,16 +71,43 @@ def _add_tenant_predicate(state: ORMExecuteState) -> None:
     state.statement = state.statement.options(of_tenant(tenant))
 
 
+class Transaction:
+    """An open transaction of one tenant, on a connection of the pool's."""
+
+    __slots__ = ("connection", "driver", "shared_until", "tenant_id")
+
+    def __init__(self, connection: PoolProxiedConnection, tenant_id: TenantId, shared_until: float) -> None:
+        self.connection = connection
+        self.driver: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]
+        self.tenant_id = tenant_id
+        # Until when, by the loop's clock, another reader of the tenant may go on in it.
+        self.shared_until = shared_until
+
+    def is_open_to(self, tenant_id: TenantId, now: float) -> bool:
+        """Whether another reader may go on in it."""
+        return self.tenant_id == tenant_id and now < self.shared_until and not self.driver.is_closed()
+
+    async def end(self) -> None:
+        """Give the connection back, outside of any transaction; a doubtful one is thrown away."""
+        try:
+            if self.driver.is_in_transaction():
+                await self.driver.execute("ROLLBACK")
+        except BaseException:
+            await _discard(self.connection)
+            raise
+        self.connection.close()
+
+
 class TenantSession:
     """One transaction of one tenant. Made by `tenant_session`, which commits it or rolls it back."""
 
-    __slots__ = ("_connection", "_driver", "_engine", "_orm", "tenant_id")
+    __slots__ = ("_driver", "_engine", "_orm", "_transaction", "tenant_id")
 
-    def __init__(self, engine: AsyncEngine, connection: PoolProxiedConnection, tenant_id: TenantId) -> None:
-        self.tenant_id = tenant_id
+    def __init__(self, engine: AsyncEngine, transaction: Transaction) -> None:
+        self.tenant_id = transaction.tenant_id
         self._engine = engine
-        self._connection = connection
-        self._driver: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]
+        self._transaction = transaction
+        self._driver = transaction.driver
         self._orm: AsyncSession | None = None
 
     @property
@@ -70,7 +115,7 @@ class TenantSession:
         """The ORM on this transaction; made when it is first needed."""
         if self._orm is None:
             connection = AsyncConnection(
-                self._engine, Connection(self._engine.sync_engine, connection=self._connection)
+                self._engine, Connection(self._engine.sync_engine, connection=self._transaction.connection)
             )
             self._orm = AsyncSession(
                 connection,
@@ -82,7 +127,15 @@ class TenantSession:
 
     async def fetch(self, statement: Statement, values: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Run a compiled statement as this tenant; return its rows."""
-        return await self._driver.fetch(statement.sql, *statement.arguments(self.tenant_id, values))
+        try:
+            return await self._driver.fetch(statement.sql, *statement.arguments(self.tenant_id, values))
+        except BaseException:
+            self.keep_to_itself()
+            raise
+
+    def keep_to_itself(self) -> None:
+        """Let no other reader go on in this transaction: it has settings of its own, or has failed."""
+        self._transaction.shared_until = 0.0
 
     async def execute(self, statement: Executable, *args: Any, **options: Any) -> Result[Any]:
         """Run a statement through the ORM."""
@@ -124,99 +177,80 @@ class TenantSession:
             raise RuntimeError("the transaction was rolled back, because a statement in it had failed")
 
     async def _end(self) -> None:
-        """Give the connection back, outside of any transaction; a doubtful one is thrown away."""
         try:
             if self._orm is not None:
                 await self._orm.close()
-            if self._driver.is_in_transaction():
-                await self._driver.execute("ROLLBACK")
         except BaseException:
-            await _discard(self._connection)
+            await _discard(self._transaction.connection)
             raise
-        self._connection.close()
-
-
-class Gate:
-    """Lets in as many sessions as the pool has connections, the others in the order of their arrival.
-
-    The pool by itself gives a free connection to whoever asks next, and those who wait for one may wait very long.
-    """
-
-    def __init__(self, size: int, timeout_seconds: float) -> None:
-        self._free = size
-        self._timeout_seconds = timeout_seconds
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def __aenter__(self) -> None:
-        """Wait for a place; raise `Unavailable` when there is none in time."""
-        if self._free > 0:
-            self._free -= 1
-            return
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
-        timer = loop.call_later(self._timeout_seconds, _give_up, turn)
-        try:
-            await turn
-        except BaseException:
-            # A place may have been given just as the caller went away.
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._pass_on()
-            raise
-        finally:
-            timer.cancel()
-
-    async def __aexit__(self, *_: object) -> None:
-        """Give the place to the next."""
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-
-
-def _give_up(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_exception(Unavailable(ALL_BUSY))
+        await self._transaction.end()
 
 
 @asynccontextmanager
-async def tenant_session(engine: AsyncEngine, gate: Gate, tenant_id: TenantId) -> AsyncIterator[TenantSession]:
+async def tenant_session(
+    engine: AsyncEngine, gate: Gate[Transaction], tenant_id: TenantId, *, reading: bool = False
+) -> AsyncIterator[TenantSession]:
     """Open a transaction as one tenant; commit on exit, roll back on any error or cancellation.
+
+    One for `reading` can't write, and leaves its connection as it is to the session that waits for one, if one does.
 
     Raises `Unavailable` when no connection can be had or it is lost, `Timeout` when a statement takes too long.
     """
-    with translated_failures():
-        async with gate:
-            session = await _open(engine, tenant_id)
-            try:
-                yield session
-                await session._commit()  # noqa: SLF001 - the module's own class
-            finally:
-                await session._end()  # noqa: SLF001
-
-
-async def _open(engine: AsyncEngine, tenant_id: TenantId) -> TenantSession:
     if not isinstance(tenant_id, UUID):
         raise TypeError("a tenant is named by its UUID")
-    for attempt in (1, 2):
-        connection = await engine.raw_connection()
-        driver: Any = connection.driver_connection
+    with translated_failures():
+        inherited = await gate.enter()
+        left: Transaction | None = None
         try:
-            await driver.execute(f"BEGIN; SELECT set_tenant('{tenant_id}')")
-        except BaseException as error:
-            was_lost = driver.is_closed()
-            await _discard(connection)
-            # Nothing of the caller's has been sent yet, so one more try on a fresh connection is always safe.
-            if attempt == 2 or not was_lost or not isinstance(error, Exception):
-                raise
-        else:
-            return TenantSession(engine, connection, tenant_id)
-    raise AssertionError("unreachable")
+            transaction = await _open(engine, inherited, tenant_id, reading=reading)
+            session = TenantSession(engine, transaction)
+            try:
+                yield session
+                if reading and session._orm is None and gate.is_waited_for():  # noqa: SLF001 - the module's own class
+                    left = transaction
+                else:
+                    await session._commit()  # noqa: SLF001
+            finally:
+                if left is None:
+                    await session._end()  # noqa: SLF001
+        finally:
+            gate.leave(left)
+
+
+async def _open(
+    engine: AsyncEngine, inherited: Transaction | None, tenant_id: TenantId, *, reading: bool
+) -> Transaction:
+    """Begin a transaction, on the connection that another session has left in the middle of its own if there is one."""
+    begin = f"BEGIN{' READ ONLY' if reading else ''}; SELECT set_tenant('{tenant_id}'), {_SETTINGS}"
+    now = asyncio.get_running_loop().time()
+    shared_until = now + _SHARED_SECONDS if reading else 0.0
+    if inherited is not None:
+        if reading and inherited.is_open_to(tenant_id, now):
+            return inherited
+        if await _begins(inherited.connection, f"COMMIT; {begin}"):
+            return Transaction(inherited.connection, tenant_id, shared_until)
+    for _ in range(2):
+        connection = await engine.raw_connection()
+        if await _begins(connection, begin):
+            return Transaction(connection, tenant_id, shared_until)
+    raise TransactionLost(CONNECTION_LOST)
+
+
+async def _begins(connection: PoolProxiedConnection, begin: str) -> bool:
+    """Begin a transaction; return False, and throw the connection away, when it turns out to be lost.
+
+    Nothing of the caller's has been sent then, so that another try on another connection is always safe.
+    """
+    driver: Any = connection.driver_connection
+    try:
+        await driver.execute(begin)
+    except BaseException as error:
+        was_lost = driver.is_closed()
+        await _discard(connection)
+        if not was_lost or not isinstance(error, Exception):
+            raise
+        return False
+    return True
 
 
 async def _discard(connection: PoolProxiedConnection) -> None:

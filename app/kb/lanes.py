@@ -28,7 +28,7 @@ from sqlalchemy import (
     true,
 )
 
-from app.database.session import TenantSession
+from app.database.session import EF_SEARCH, TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.filters import Condition
 from app.kb.candidates import PASSAGE, Candidates, SearchFilter, distance_to_query, is_of, within, written
@@ -46,18 +46,12 @@ _SCANNED = 150
 # At half precision, and in a scan that is only about in order, what is a little below the cut may belong above it.
 _OVERSAMPLING = 2
 _OVERSAMPLING_FLOOR = 40
-# Neighbours that the scan keeps in sight. With 400 it misses fewer than 1 of 100 for a tenant of a fifth of a million
-# vectors, with 100 it misses 5 (benchmarks/RESULTS.md).
-_EF_SEARCH = 400
+# Neighbours that the scan keeps in sight, at most. With the 400 that sessions set it misses fewer than 1 of 100 for a
+# tenant of a fifth of a million vectors, with 100 it misses 5 (benchmarks/RESULTS.md).
 _EF_SEARCH_MOST = 1000
 
-# How far and how the index is read, for this transaction only.
-_SCAN_SETTINGS = compile_statement(
-    select(
-        func.set_config("hnsw.iterative_scan", "relaxed_order", literal_column("true")),
-        func.set_config("hnsw.ef_search", bindparam("ef_search", type_=Text()), literal_column("true")),
-        func.set_config("hnsw.max_scan_tuples", "200000", literal_column("true")),
-    )
+_LOOK_FARTHER = compile_statement(
+    select(func.set_config("hnsw.ef_search", bindparam("ef_search", type_=Text()), literal_column("true")))
 )
 
 _STATEMENTS = statement_cache()
@@ -89,8 +83,9 @@ async def nearest(
     """Return the passages nearest to a vector (as JSON text), with their `distance`, and the lane that found them."""
     values = {**found.values, "query": vector}
     if found.count > exact_candidates(dimensions) and not exact:
-        ef_search = min(max(_oversampled(depth), _EF_SEARCH), _EF_SEARCH_MOST)
-        await session.fetch(_SCAN_SETTINGS, {"ef_search": str(ef_search)})
+        if _oversampled(depth) > EF_SEARCH:
+            session.keep_to_itself()
+            await session.fetch(_LOOK_FARTHER, {"ef_search": str(min(_oversampled(depth), _EF_SEARCH_MOST))})
         rows = await session.fetch(
             _near_statement((_Way.BY_INDEX, dimensions, depth, found.shape), found.where), values
         )

@@ -3,7 +3,8 @@
 CREATE SCHEMA IF NOT EXISTS bench;
 
 CREATE OR REPLACE FUNCTION bench.search_chunks(query real[], k integer) RETURNS SETOF kb_chunks LANGUAGE sql STABLE AS $$
-    SELECT * FROM kb_chunks ORDER BY embedding_half <=> query::halfvec LIMIT k
+    SELECT * FROM kb_chunks WHERE tenant_id = current_tenant()
+    ORDER BY embedding_half <=> query::halfvec LIMIT k
 $$;
 
 CREATE OR REPLACE FUNCTION bench.event_stats(since timestamptz) RETURNS TABLE (

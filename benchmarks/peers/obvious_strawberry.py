@@ -53,6 +53,7 @@ class ChunkEntity(Base):
     __tablename__ = "kb_chunks"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID]
     document_id: Mapped[UUID]
     chunk_index: Mapped[int]
     content: Mapped[str]
@@ -164,7 +165,8 @@ class Query:
         distance = ChunkEntity.embedding.cosine_distance(vector)
         query = select(ChunkEntity, distance).order_by(distance).limit(limit)
         async with new_session.begin() as session:
-            await use_tenant(session, info)
+            # Row level security is no help in finding the partition.
+            query = query.where(ChunkEntity.tenant_id == await use_tenant(session, info))
             return [
                 Hit(
                     score=1 - away,

@@ -53,7 +53,7 @@ class AuditQueries:
         order = (order_by or _NEWEST_FIRST).to_order()
         selected = selection(info)
         members = None if page.is_backward or "edges" in selected else json_members(info)
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             if members is None:
                 columns = event_columns(selected)
                 events = await list_events(session, where, page, context.limits, columns=columns, order=order)
@@ -78,6 +78,6 @@ class AuditQueries:
         event_id = find_uuid(id)
         if event_id is None:
             return None
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             event = (await find_events(session, [event_id])).get(event_id)
         return None if event is None else AuditEvent.from_event(event)

@@ -177,7 +177,7 @@ class AuditEventConnection:
     async def total_count(self, info: Info) -> BoundedCount:
         """Count in a session of its own, beside the page."""
         context = info.context
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             count = await count_events(session, self.where, context.limits)
         return BoundedCount(value=count.value, is_exact=count.is_exact)
 

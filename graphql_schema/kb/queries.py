@@ -52,7 +52,7 @@ class KbQueries:
         context.require(Scope.KB_READ)
         if (id is None) == (external_id is None):
             raise InvalidInput(("id",), "pass either id or externalId")
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             if external_id is not None:
                 document = await find_document_by_external_id(session, external_id)
             else:
@@ -79,7 +79,7 @@ class KbQueries:
         context.require(Scope.KB_READ)
         page = PageRequest(first=first, after=after, last=last, before=before)
         where = filter.to_filter() if filter else DocumentFilter()
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             documents = await list_documents(session, where, page, context.limits)
         return KbDocumentConnection.from_page(documents, where)
 
@@ -103,7 +103,7 @@ class KbQueries:
 
         async def search(embedder: Embedder) -> tuple[SearchRequest, str | None, SearchResult]:
             request, model = await _search_request(context, input, selected, embedder)
-            async with context.tenant_session() as session:
+            async with context.reading_session() as session:
                 return request, model, await search_chunks(session, request, context.limits)
 
         request, model, result = await context.services.embeddings.embed_for(search)

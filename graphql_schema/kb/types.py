@@ -109,7 +109,7 @@ class KbDocument(Node):
         """Return one page of chunks, in a session of its own."""
         context = info.context
         context.require(Scope.KB_READ)
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             page = await list_chunks(session, UUID(self.id), PageRequest(first=first, after=after), context.limits)
         return KbChunkConnection.from_page(page)
 
@@ -154,7 +154,7 @@ class KbDocumentConnection:
     async def total_count(self, info: Info) -> BoundedCount:
         """Count in a session of its own, beside the page."""
         context = info.context
-        async with context.tenant_session() as session:
+        async with context.reading_session() as session:
             value, is_exact = await count_documents(session, self.where, context.limits)
         return BoundedCount(value=value, is_exact=is_exact)
 

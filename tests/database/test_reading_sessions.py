@@ -1,0 +1,270 @@
+"""Reading sessions in a crowd: what one leaves to the next, and that no tenant sees another's rows through it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import select
+
+from app.audit import AuditLogger, LlmCall
+from app.database import session as sessions
+from app.database.database import Database
+from app.database.embedded import EmbeddedPostgres
+from app.database.session import TenantSession
+from app.database.statements import Statement, compile_statement
+from app.database.tenant_owned import TenantId
+from app.errors import Unavailable
+from app.models import AuditEvent
+from app.settings import Limits, Settings
+from tests.database.rows import TenantRows, add_rows
+from tests.support.database import connect, new_tenant, stored_events
+
+# Without the predicate, so that row level security alone decides.
+EVENTS = Statement("SELECT id FROM audit_events", (), {})
+TENANT = Statement("SELECT current_setting('app.current_tenant') AS tenant", (), {})
+SLOW = Statement("SELECT pg_sleep(0.002)", (), {})
+BROKEN = Statement("SELECT 1 / 0", (), {})
+
+
+@pytest.fixture
+async def two(settings: Settings) -> tuple[TenantRows, TenantRows]:
+    """Two tenants with a row each."""
+    tenants = [await new_tenant(settings) for _ in range(2)]
+    first, second = [await add_rows(settings, tenant.id) for tenant in tenants]
+    return first, second
+
+
+@pytest.fixture
+async def narrow(settings: Settings) -> AsyncIterator[Database]:
+    """A pool of one connection, for which all others wait."""
+    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    yield database
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    async with database.engine.connect() as connection:
+        row = await connection.exec_driver_sql("SELECT COALESCE(current_setting('app.current_tenant', true), '')")
+        assert row.scalar_one() == ""
+    await database.close()
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was sent to begin a transaction, without the settings."""
+    messages: list[str] = []
+    begins = sessions._begins
+
+    async def noting(connection: Any, begin: str) -> bool:
+        messages.append(begin.partition(",")[0])
+        return await begins(connection, begin)
+
+    monkeypatch.setattr(sessions, "_begins", noting)
+    return messages
+
+
+async def seen(session: TenantSession) -> tuple[str, list[UUID]]:
+    """Return the session's tenant as the database has it, and the events that it sees."""
+    ((tenant,),) = await session.fetch(TENANT, {})
+    return tenant, [row["id"] for row in await session.fetch(EVENTS, {})]
+
+
+def expected(rows: TenantRows) -> tuple[str, list[UUID]]:
+    """Return what a session of these rows' tenant sees."""
+    return str(rows.tenant_id), [rows.event_id]
+
+
+async def test_a_crowd_of_readers_and_writers_never_mixes_tenants(
+    settings: Settings, two: tuple[TenantRows, TenantRows]
+) -> None:
+    """600 sessions over two connections: some write, some fail, some are cancelled, each sees its own tenant only."""
+    database = Database(settings.database.model_copy(update={"database_pool_size": 2}))
+    chance = random.Random(11)
+    finished = 0
+
+    async def use(rows: TenantRows, turn: int) -> None:
+        nonlocal finished
+        opened = database.tenant_session if turn % 7 == 0 else database.reading_session
+        async with opened(TenantId(rows.tenant_id)) as session:
+            assert await seen(session) == expected(rows)
+            await session.fetch(SLOW, {})
+            if turn % 5 == 0:
+                with pytest.raises(asyncpg.DivisionByZeroError):
+                    await session.fetch(BROKEN, {})
+                return
+            if turn % 11 == 0:
+                raise ValueError("a reader fails")
+            assert await seen(session) == expected(rows)
+        finished += 1
+
+    async def use_for(rows: TenantRows, turn: int) -> BaseException | None:
+        task = asyncio.create_task(use(rows, turn))
+        if turn % 3 == 0:
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.2), task.cancel)
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        return outcome
+
+    outcomes = [
+        outcome
+        for _ in range(3)
+        # The tenants in no order, so that some follow their own and some the other one.
+        for outcome in await asyncio.gather(*(use_for(chance.choice(two), turn) for turn in range(200)))
+    ]
+    # A session that writes and has swallowed a failure is rolled back, and says so.
+    kinds = {type(outcome) for outcome in outcomes}
+    assert kinds == {type(None), ValueError, asyncio.CancelledError, RuntimeError}
+    assert finished > 200
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    await database.close()
+
+
+async def test_readers_of_one_tenant_go_on_in_one_transaction(
+    narrow: Database, begun: list[str], two: tuple[TenantRows, TenantRows]
+) -> None:
+    """Of those that wait in line each takes the transaction over; another tenant begins its own in one message."""
+    first, second = two
+
+    async def read(rows: TenantRows) -> tuple[str, list[UUID]]:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            return await seen(session)
+
+    assert await asyncio.gather(*(read(rows) for rows in (first, first, first, second, second, first))) == [
+        expected(rows) for rows in (first, first, first, second, second, first)
+    ]
+    assert begun == [
+        f"BEGIN READ ONLY; SELECT set_tenant('{first.tenant_id}')",
+        f"COMMIT; BEGIN READ ONLY; SELECT set_tenant('{second.tenant_id}')",
+        f"COMMIT; BEGIN READ ONLY; SELECT set_tenant('{first.tenant_id}')",
+    ]
+
+
+async def test_a_writer_after_a_reader_has_a_transaction_of_its_own(
+    narrow: Database, settings: Settings, begun: list[str]
+) -> None:
+    """A writer ends the reader's transaction, and the reader after it begins anew and sees what was written."""
+    tenant = await new_tenant(settings)
+    logger = AuditLogger(narrow, tenant.principal, Limits())
+
+    async def read() -> int:
+        async with narrow.reading_session(tenant.id) as session:
+            return len(await session.fetch(EVENTS, {}))
+
+    counts = await asyncio.gather(read(), read(), logger.log_llm_call(LlmCall(model="m")), read())
+    assert [count for count in counts if isinstance(count, int)] == [0, 0, 1]
+    begin = f"SELECT set_tenant('{tenant.id}')"
+    assert begun == [f"BEGIN READ ONLY; {begin}", f"COMMIT; BEGIN; {begin}", f"BEGIN READ ONLY; {begin}"]
+    assert len([*await stored_events(settings, tenant.id)]) == 1
+
+
+async def test_each_reader_sees_what_is_committed_by_then(narrow: Database, settings: Settings) -> None:
+    """Going on in a transaction is no reading of the past."""
+    tenant = await new_tenant(settings)
+    other = Database(settings.database)
+    logger = AuditLogger(other, tenant.principal, Limits())
+    counts = []
+
+    async def read() -> None:
+        async with narrow.reading_session(tenant.id) as session:
+            counts.append(len(await session.fetch(EVENTS, {})))
+            await logger.log_llm_call(LlmCall(model="m"))
+
+    await asyncio.gather(*(read() for _ in range(5)))
+    await other.close()
+    assert counts == [0, 1, 2, 3, 4]
+
+
+async def test_a_reader_can_not_write(narrow: Database, settings: Settings) -> None:
+    """PostgreSQL refuses it, and nothing is stored."""
+    tenant = await new_tenant(settings)
+    logger = AuditLogger(narrow, tenant.principal, Limits())
+
+    async def write_while_reading() -> None:
+        async with narrow.reading_session(tenant.id) as session:
+            await logger.within(session).log_llm_call(LlmCall(model="m"))
+
+    with pytest.raises(Unavailable):
+        await write_while_reading()
+    assert [*await stored_events(settings, tenant.id)] == []
+
+
+@pytest.mark.parametrize("reason", ["failure", "settings of its own"])
+async def test_what_is_not_fit_for_others_is_not_shared(
+    narrow: Database, begun: list[str], two: tuple[TenantRows, TenantRows], reason: str
+) -> None:
+    """After a failed statement, or with settings of its own, the next reader of the tenant begins anew."""
+    rows = two[0]
+
+    async def spoil() -> None:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            if reason == "failure":
+                with pytest.raises(asyncpg.DivisionByZeroError):
+                    await session.fetch(BROKEN, {})
+            else:
+                session.keep_to_itself()
+
+    async def read() -> tuple[str, list[UUID]]:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            return await seen(session)
+
+    _, *answers = await asyncio.gather(spoil(), read(), read())
+    assert answers == [expected(rows)] * 2
+    begin = f"BEGIN READ ONLY; SELECT set_tenant('{rows.tenant_id}')"
+    assert begun == [begin, f"COMMIT; {begin}"]
+
+
+async def test_readers_who_use_the_orm_leave_nothing(
+    narrow: Database, begun: list[str], two: tuple[TenantRows, TenantRows]
+) -> None:
+    """The ORM's objects end with their session, so that its transaction does too."""
+    rows = two[0]
+
+    async def read() -> list[UUID]:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            return [*await session.scalars(select(AuditEvent.id))]
+
+    assert await asyncio.gather(*(read() for _ in range(3))) == [[rows.event_id]] * 3
+    assert begun == [f"BEGIN READ ONLY; SELECT set_tenant('{rows.tenant_id}')"] * 3
+
+
+async def test_a_transaction_is_shared_for_a_moment_only(
+    narrow: Database, begun: list[str], two: tuple[TenantRows, TenantRows]
+) -> None:
+    """However many readers of one tenant wait, its locks are let go again and again."""
+    tenant = TenantId(two[0].tenant_id)
+    pause = Statement("SELECT pg_sleep(0.03)", (), {})
+
+    async def read() -> None:
+        async with narrow.reading_session(tenant) as session:
+            await session.fetch(pause, {})
+
+    await asyncio.gather(*(read() for _ in range(20)))
+    # 0.6 seconds and more, of which no transaction may take more than 0.1 and the rest of a statement.
+    assert 4 < len(begun) < 20
+
+
+async def test_a_lost_connection_is_not_left_to_others(
+    narrow: Database, settings: Settings, two: tuple[TenantRows, TenantRows], postgres: EmbeddedPostgres
+) -> None:
+    """Who would have taken it over gets a new one; only whose statement was under way hears of it."""
+    rows = two[0]
+    find = compile_statement(select(AuditEvent.id))
+    pid = Statement("SELECT pg_backend_pid() AS pid", (), {})
+
+    async def lose() -> None:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            ((own,),) = await session.fetch(pid, {})
+            superuser = await asyncpg.connect(postgres.superuser_url.get_secret_value())
+            await superuser.execute("SELECT pg_terminate_backend($1)", own)
+            await superuser.close()
+            # The server says so at once, and the driver reads it while we wait.
+            await asyncio.sleep(0.2)
+
+    async def read() -> list[UUID]:
+        async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+            return [row["id"] for row in await session.fetch(find, {})]
+
+    _, *answers = await asyncio.gather(lose(), read(), read(), return_exceptions=True)
+    assert answers == [[rows.event_id]] * 2
+    async with connect(settings.database.database_url, rows.tenant_id) as app:
+        assert await app.fetchval("SELECT count(*) FROM audit_events") == 1
