@@ -2,13 +2,13 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from app.audit.filter import AuditEventFilter
 from app.audit.live import LiveTrail
@@ -26,7 +26,7 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from app.web.graphiql.routes import graphiql_routes
 from app.web.health import health_routes
-from app.web.middleware import RequestMiddleware, Shortcut
+from app.web.middleware import RequestMiddleware, Shortcut, leave_to_request_middleware
 from graphql_schema.audit.export import ExportEndpoint
 from graphql_schema.audit.filter_json import FilterReader
 from graphql_schema.context import Services
@@ -36,7 +36,7 @@ from graphql_schema.schema import create_schema
 _ALLOWED_HEADERS = ["Authorization", "Content-Type", "X-Request-Id", "X-Trace-Id", "X-Session-Id", "traceparent"]
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> ASGIApp:
     """Return the ASGI application. Its start fails with `UnsafeDatabase` when the database may not be used."""
     server = settings.server
     metrics = Metrics()
@@ -100,27 +100,17 @@ def create_app(settings: Settings) -> Starlette:
         *health_routes(database, metrics, settings.embeddings),
         *(graphiql_routes() if server.graphiql else ()),
     ]
-    middleware = [
-        Middleware(RequestMiddleware, metrics=metrics),
-        *_cross_origin(server.cors_origins),
-        Middleware(Shortcut, path="/graphql", endpoint=endpoint),
-    ]
-    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
-
-
-def _cross_origin(origins: Sequence[str]) -> list[Middleware]:
-    """Return what lets browser frontends of these origins in, if there are any."""
-    if not origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
+    others = Starlette(routes=routes, lifespan=lifespan, exception_handlers={Exception: leave_to_request_middleware})
+    app: ASGIApp = Shortcut(others, path="/graphql", endpoint=endpoint)
+    if server.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=server.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=_ALLOWED_HEADERS,
             expose_headers=["X-Request-Id"],
         )
-    ]
+    return RequestMiddleware(app, metrics)
 
 
 def _spare_the_garbage_collector() -> None:
@@ -128,7 +118,8 @@ def _spare_the_garbage_collector() -> None:
     # requests for a tenth of a second each time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    # What requests leave behind goes without a search, but for the few objects that refer to each other.
+    gc.set_threshold(50_000, 20, 20)
 
 
 def read_event_filter(text: str) -> AuditEventFilter:
@@ -136,7 +127,7 @@ def read_event_filter(text: str) -> AuditEventFilter:
     return FilterReader(create_schema(introspection=True).graphql_schema).read(text)
 
 
-def app_from_environment() -> Starlette:
+def app_from_environment() -> ASGIApp:
     """Build the application in a server process, as uvicorn calls it."""
     settings = Settings.from_environment()
     configure_logging(settings.server.log_format, settings.server.log_level)

@@ -58,8 +58,8 @@ class DatabaseSettings(BaseSettings):
     owner_database_url: SecretStr | None = None
     # With it the server seals the log in the background; else `konstruct seal` must run somewhere.
     sealer_database_url: SecretStr | None = None
-    # One process saturates about ten connections; PostgreSQL's default is 100 in all.
-    database_pool_size: int = Field(default=10, ge=1)
+    # More at once make statements wait for a core and for each other; raise it where PostgreSQL has many to itself.
+    database_pool_size: int = Field(default=6, ge=1)
     # How long a request waits for a free connection before it is answered UNAVAILABLE.
     database_pool_timeout_seconds: float = Field(default=10, gt=0)
     # Longer than any honest query of this API, shorter than a client's patience.

@@ -64,7 +64,10 @@ class DocumentCache:
 
     def find(self, owner: UUID | None, text: str) -> KnownDocument | None:
         """Return the document of this very text, if it is known to be valid."""
-        return self._documents.get((owner, text))
+        try:
+            return self._documents[owner, text]
+        except KeyError:
+            return None
 
     def remember(self, owner: UUID | None, text: str, document: KnownDocument) -> None:
         """Keep a valid document, once its text has been seen before."""

@@ -49,10 +49,19 @@ from graphql_schema.schema import KonstructSchema
 # As a WebSocket's client has; see graphql_schema/audit/subscriptions.py.
 _SLOW_CLIENT_SECONDS = 30
 
+_READING = (OperationType.QUERY,)
+_READING_AND_WRITING = (OperationType.QUERY, OperationType.MUTATION)
+
 STATUS_OF_CODE = {"UNAUTHENTICATED": 401, "FORBIDDEN": 403, "UNAVAILABLE": 503, "TIMEOUT": 504}
 
 
-@dataclass(frozen=True, slots=True)
+_CONTENT_TYPES = {
+    media_type: (b"content-type", f"{media_type}; charset=utf-8".encode("latin-1"))
+    for media_type in (APPLICATION_JSON, GRAPHQL_RESPONSE)
+}
+
+
+@dataclass(slots=True)
 class Answer:
     """A whole answer, ready to be sent."""
 
@@ -63,11 +72,9 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Send it to the client."""
-        headers = [
-            (b"content-type", f"{self.media_type}; charset=utf-8".encode("latin-1")),
-            (b"content-length", str(len(self.body)).encode("latin-1")),
-            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()),
-        ]
+        headers = [_CONTENT_TYPES[self.media_type], (b"content-length", b"%d" % len(self.body))]
+        for name, value in self.headers.items():
+            headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -181,7 +188,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return context
 
     async def _execute(self, parsed: GraphQLRequest, context: Context, method: str, media_type: str) -> Answer:
-        allowed = (OperationType.QUERY,) if method == "GET" else (OperationType.QUERY, OperationType.MUTATION)
+        allowed = _READING if method == "GET" else _READING_AND_WRITING
         record = context.record
         try:
             result = await self.schema.execute(

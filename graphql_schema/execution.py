@@ -70,16 +70,24 @@ class PlainExecutor(Executor[Any]):
 
     async def run(self) -> ExecutionResult:
         """Run the operation to its end."""
-        plans = self.root_value
-        if isinstance(plans, DocumentPlans):
-            root = plans.single_root(self.schema, self.operation)
-            if root is not None:
-                return await self._run_single(*root)
-        result: Any = self.execute_operation()
-        if self.is_awaitable(result):
-            result = await result
-        finished: ExecutionResult = result
-        return finished
+        try:
+            plans = self.root_value
+            if isinstance(plans, DocumentPlans):
+                root = plans.single_root(self.schema, self.operation)
+                if root is not None:
+                    return await self._run_single(*root)
+            result: Any = self.execute_operation()
+            if self.is_awaitable(result):
+                result = await result
+            finished: ExecutionResult = result
+            return finished
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Refer to itself no more: the garbage collector would have to find it, with all that it holds."""
+        helpers: Any = None
+        self.async_helpers = helpers
 
     async def run_all(self) -> AsyncGenerator[ExecutionResult, None]:
         """Run the operation; a subscription has a result for each value of its field, any other one result."""
@@ -105,6 +113,8 @@ class PlainExecutor(Executor[Any]):
                     yield await cast("PlainExecutor", executor)._run_single(*root, source=value)  # noqa: SLF001
         except Exception as error:
             raise located_error(error, nodes, path.as_list()) from error
+        finally:
+            self._let_go()
 
     async def _run_single(
         self,

@@ -59,6 +59,8 @@ def parse_date_time(value: object) -> datetime:
 
 def format_date_time(value: datetime) -> str:
     """Write a time in UTC with all six digits of the microsecond."""
+    if value.tzinfo is UTC:
+        return value.isoformat(timespec="microseconds")[:-6] + "Z"
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 

@@ -16,6 +16,9 @@ from graphql import (
     parse,
     print_schema,
 )
+from graphql import (
+    OperationType as CoreOperationType,
+)
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.execution import ExecutionResult, PreExecutionError
@@ -40,6 +43,9 @@ from graphql_schema.user_errors import (
 )
 from graphql_schema.validation import find_errors
 from graphql_schema.viewer import CommonQueries
+
+# Strawberry's name of graphql-core's.
+_OPERATION_TYPES = {kind: OperationType(kind.value) for kind in CoreOperationType}
 
 
 @strawberry.type(description="Reading: the audit trail and the knowledge base of your tenant.")
@@ -97,9 +103,10 @@ class KonstructSchema(strawberry.Schema):
         when it is of a type that is not allowed here.
         """
         context = _own(context_value)
-        allowed = None if allowed_operation_types is None else {kind.value for kind in allowed_operation_types}
         try:
-            prepared = await self._prepare(query or "", variable_values, context, operation_name, allowed)
+            prepared = await self._prepare(
+                query or "", variable_values, context, operation_name, allowed_operation_types
+            )
             if isinstance(prepared, list):
                 return PreExecutionError(None, self._masked(prepared, context))
             result = await prepared.run()
@@ -124,8 +131,7 @@ class KonstructSchema(strawberry.Schema):
         Raises nothing: what is wrong with the document is the only result.
         """
         context = _own(context_value)
-        allowed = None if allowed_operation_types is None else {kind.value for kind in allowed_operation_types}
-        return self._results(query or "", variable_values, context, operation_name, allowed)
+        return self._results(query or "", variable_values, context, operation_name, allowed_operation_types)
 
     async def _results(
         self,
@@ -133,7 +139,7 @@ class KonstructSchema(strawberry.Schema):
         variables: dict[str, Any] | None,
         context: Context,
         operation_name: str | None,
-        allowed: set[str] | None,
+        allowed: Iterable[OperationType] | None,
     ) -> AsyncGenerator[ExecutionResult, None]:
         has_begun = False
         try:
@@ -155,7 +161,7 @@ class KonstructSchema(strawberry.Schema):
         variables: dict[str, Any] | None,
         context: Context,
         operation_name: str | None,
-        allowed: set[str] | None,
+        allowed: Iterable[OperationType] | None,
     ) -> PlainExecutor | list[GraphQLError]:
         """Return an executor for the operation, or what is wrong with the document."""
         known = self._documents.find(context.tenant_id, text)
@@ -168,8 +174,8 @@ class KonstructSchema(strawberry.Schema):
                 return [error]
         operation = document.operation(operation_name)
         context.record.operation = (operation.name.value if operation.name else operation_name or "")[:100] or None
-        if allowed is not None and operation.operation.value not in allowed:
-            raise InvalidOperationTypeError(OperationType(operation.operation.value))
+        if allowed is not None and (kind := _OPERATION_TYPES[operation.operation]) not in allowed:
+            raise InvalidOperationTypeError(kind)
         # A WebSocket lives longer than a credential may.
         if context.connection_params is not None:
             await context.authenticate(context.authorization)

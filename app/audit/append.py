@@ -80,11 +80,6 @@ class PreparedEvent:
         )  # fmt: skip
         return cls(row, value.idempotency_key, echo)
 
-    def recorded(self, created_at: datetime, metadata: str) -> RecordedEvent:
-        """Return the event as it stands in the trail."""
-        stored = dict(zip(ROW, self.row, strict=True))
-        return RecordedEvent(**stored | {"created_at": created_at, "event_metadata": JsonText(metadata)})
-
 
 _TEXT_OF: dict[StrEnum, str] = {member: member.value for kind in (ActionType, EventStatus) for member in kind}
 
@@ -110,6 +105,11 @@ class LogResult:
         self._written = written
 
     @property
+    def new_row(self) -> dict[str, Any] | None:
+        """The columns of an event that was just recorded, by the attributes of `AuditEvent`."""
+        return None if self._written is None else self._written.row()
+
+    @property
     def event(self) -> RecordedEvent | None:
         """The event; made when somebody asks for it, which most writers of batches don't."""
         if self._event is None and self._written is not None:
@@ -127,7 +127,15 @@ class Written:
 
     def event(self) -> RecordedEvent:
         """Return the event as it stands in the trail."""
-        return self.prepared.recorded(self.created_at, self.metadata)
+        return RecordedEvent(**self.row())
+
+    def row(self) -> dict[str, Any]:
+        """Return the event's columns, by the attributes of `AuditEvent`."""
+        row: dict[str, Any] = dict(zip(ROW, self.prepared.row, strict=True))
+        row["created_at"] = self.created_at
+        row["event_metadata"] = JsonText(self.metadata)
+        row["sequence"] = None
+        return row
 
 
 async def append_events(session: TenantSession, events: Sequence[PreparedEvent]) -> list[LogResult]:

@@ -86,12 +86,11 @@ class EventWriter:
         if self._queued + len(events) > self._queued_events:
             raise Unavailable(_FULL)
         item = _Waiting(events, asyncio.get_running_loop().create_future())
-        # A caller that has gone away asks for no result.
-        item.results.add_done_callback(lambda results: results.cancelled() or results.exception())
         self._queued += len(events)
         self._lanes.setdefault(tenant_id, _Lane()).waiting.append(item)
         self._start()
-        return await asyncio.shield(item.results)
+        # A caller that goes away cancels its own results, and nothing else.
+        return await item.results
 
     async def close(self, grace_seconds: float = 1.0) -> None:
         """Take no more events, and wait until the last one is written; what takes longer is rolled back.

@@ -49,13 +49,6 @@ class _FoundKey:
     expires_at: datetime | None
 
 
-class _NotCached:
-    """Tells "not looked up yet" from "looked up, and there is no such key" (`None`)."""
-
-
-_NOT_CACHED = _NotCached()
-
-
 def make_api_key(name: str, scopes: Collection[Scope]) -> NewApiKey:
     """Make a key with a fresh secret."""
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -91,8 +84,9 @@ class ApiKeyAuthenticator:
         if len(secret) != _KEY_LENGTH or not secret.startswith(KEY_PREFIX) or not secret.isascii():
             raise Unauthenticated("the API key is malformed; a key starts with kst_ and has 47 characters")
         key_hash = hash_secret(secret)
-        found = self._found.get(key_hash, _NOT_CACHED)
-        if isinstance(found, _NotCached):
+        try:
+            found = self._found[key_hash]
+        except KeyError:
             found = await self._look_up_once(key_hash)
         if found is None or (found.expires_at is not None and found.expires_at <= self._now()):
             raise Unauthenticated("the API key is unknown, revoked or expired")

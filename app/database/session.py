@@ -14,16 +14,13 @@ cost more than PostgreSQL's. The pool is in AUTOCOMMIT mode: SQLAlchemy begins a
 
 Reading sessions can't write, which PostgreSQL sees to (BEGIN READ ONLY). When all connections are taken and somebody
 waits for one, a reading session does not end its transaction: who takes the connection next ends it in the message that
-opens its own (`COMMIT; BEGIN; SELECT set_tenant('...')`), or, being a reader of the same tenant, goes on in it. Each
-statement sees what is committed when it begins, whosever transaction it runs in. So a crowd of readers costs one round
-trip a statement, and as ever no connection gets into the pool with a transaction, and no session begins before its
-connection is known to be its tenant's.
+opens its own (`COMMIT; BEGIN; SELECT set_tenant('...')`), which spares a crowd of readers a round trip each. As ever no
+connection gets into the pool with a transaction, and no session begins before set_tenant is known to have succeeded.
 
 Sessions are short: open one after the slow work (embedding, parsing) and close it before building the answer. Sibling
 fields of one GraphQL request run concurrently, so each root field opens its own.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,10 +46,6 @@ _SETTINGS = (
     "set_config('hnsw.iterative_scan', 'relaxed_order', true),"
     f" set_config('hnsw.ef_search', '{EF_SEARCH}', true), set_config('hnsw.max_scan_tuples', '200000', true)"
 )
-# How long readers of one tenant may go on in one transaction, one after the other. Longer than most statements take,
-# and so short that nobody notices who waits for a lock that they hold.
-_SHARED_SECONDS = 0.1
-
 _COMMIT_UNKNOWN = (
     "the database connection was lost during the commit: the change may or may not be stored;"
     " look before you try again, or send events with an idempotency key"
@@ -74,18 +67,12 @@ def _add_tenant_predicate(state: ORMExecuteState) -> None:
 class Transaction:
     """An open transaction of one tenant, on a connection of the pool's."""
 
-    __slots__ = ("connection", "driver", "shared_until", "tenant_id")
+    __slots__ = ("connection", "driver", "tenant_id")
 
-    def __init__(self, connection: PoolProxiedConnection, tenant_id: TenantId, shared_until: float) -> None:
+    def __init__(self, connection: PoolProxiedConnection, tenant_id: TenantId) -> None:
         self.connection = connection
         self.driver: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]
         self.tenant_id = tenant_id
-        # Until when, by the loop's clock, another reader of the tenant may go on in it.
-        self.shared_until = shared_until
-
-    def is_open_to(self, tenant_id: TenantId, now: float) -> bool:
-        """Whether another reader may go on in it."""
-        return self.tenant_id == tenant_id and now < self.shared_until and not self.driver.is_closed()
 
     async def end(self) -> None:
         """Give the connection back, outside of any transaction; a doubtful one is thrown away."""
@@ -127,15 +114,7 @@ class TenantSession:
 
     async def fetch(self, statement: Statement, values: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Run a compiled statement as this tenant; return its rows."""
-        try:
-            return await self._driver.fetch(statement.sql, *statement.arguments(self.tenant_id, values))
-        except BaseException:
-            self.keep_to_itself()
-            raise
-
-    def keep_to_itself(self) -> None:
-        """Let no other reader go on in this transaction: it has settings of its own, or has failed."""
-        self._transaction.shared_until = 0.0
+        return await self._driver.fetch(statement.sql, *statement.arguments(self.tenant_id, values))
 
     async def execute(self, statement: Executable, *args: Any, **options: Any) -> Result[Any]:
         """Run a statement through the ORM."""
@@ -222,17 +201,12 @@ async def _open(
 ) -> Transaction:
     """Begin a transaction, on the connection that another session has left in the middle of its own if there is one."""
     begin = f"BEGIN{' READ ONLY' if reading else ''}; SELECT set_tenant('{tenant_id}'), {_SETTINGS}"
-    now = asyncio.get_running_loop().time()
-    shared_until = now + _SHARED_SECONDS if reading else 0.0
-    if inherited is not None:
-        if reading and inherited.is_open_to(tenant_id, now):
-            return inherited
-        if await _begins(inherited.connection, f"COMMIT; {begin}"):
-            return Transaction(inherited.connection, tenant_id, shared_until)
+    if inherited is not None and await _begins(inherited.connection, f"COMMIT; {begin}"):
+        return Transaction(inherited.connection, tenant_id)
     for _ in range(2):
         connection = await engine.raw_connection()
         if await _begins(connection, begin):
-            return Transaction(connection, tenant_id, shared_until)
+            return Transaction(connection, tenant_id)
     raise TransactionLost(CONNECTION_LOST)
 
 

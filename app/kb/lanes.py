@@ -84,7 +84,6 @@ async def nearest(
     values = {**found.values, "query": vector}
     if found.count > exact_candidates(dimensions) and not exact:
         if _oversampled(depth) > EF_SEARCH:
-            session.keep_to_itself()
             await session.fetch(_LOOK_FARTHER, {"ef_search": str(min(_oversampled(depth), _EF_SEARCH_MOST))})
         rows = await session.fetch(
             _near_statement((_Way.BY_INDEX, dimensions, depth, found.shape), found.where), values

@@ -42,9 +42,9 @@ def configure_logging(log_format: LogFormat, level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
-        logger.propagate = True
-    # The request line of our own says more; httpx would log provider URLs; Strawberry would log resolver errors twice.
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+        # The request line of our own says more; without a handler in reach uvicorn does not even build its own.
+        logger.propagate = name != "uvicorn.access"
+    # httpx would log provider URLs; Strawberry would log resolver errors twice.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("strawberry.execution").setLevel(logging.CRITICAL)
 

@@ -41,15 +41,21 @@ class Metrics:
         self._of_route = lru_cache(1000)(
             lambda route, status: (self.requests.labels(route, str(status)), self.request_seconds.labels(route))
         )
-        self.in_flight = Gauge(
-            "konstruct_http_requests_in_flight", "HTTP requests being answered.", registry=self.registry
-        )
+        self._of_outcome = lru_cache(100)(self.events.labels)
+        # A number of our own costs less than one that threads share.
+        self.in_flight = 0
+        in_flight = Gauge("konstruct_http_requests_in_flight", "HTTP requests being answered.", registry=self.registry)
+        in_flight.set_function(lambda: self.in_flight)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         count, duration = self._of_route(route, status)
         count.inc()
         duration.observe(seconds)
+
+    def count_event(self, outcome: str) -> None:
+        """Count an audit event that was sent in."""
+        self._of_outcome(outcome).inc()
 
     def watch_pool(self, engine: AsyncEngine) -> None:
         """Expose how many database connections are in use."""

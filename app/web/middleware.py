@@ -6,6 +6,8 @@ import re
 import time
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import INTERNAL_MESSAGE
@@ -40,7 +42,7 @@ class RequestMiddleware:
         route = _route_of(scope)
         answer = _Answer(scope, send, record)
         started = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -51,11 +53,16 @@ class RequestMiddleware:
             log.exception("request_failed", request_id=record.request_id, path=route)
             await answer.fail(500, "INTERNAL", INTERNAL_MESSAGE)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             seconds = time.perf_counter() - started
             self._metrics.observe_request(route, answer.status, seconds)
             if route not in _QUIET_ROUTES:
                 _write_line(scope, record, route, answer.status, seconds)
+
+
+async def leave_to_request_middleware(_request: Request, error: Exception) -> Response:
+    """Keep Starlette from answering an unexpected error in its own way."""
+    raise error
 
 
 class Shortcut:

@@ -82,7 +82,7 @@ async def _record(
         result = await log(build())
     except UserMistake as mistake:
         result = LogResult(LogOutcome.REJECTED, mistake=mistake)
-    _count(context, [result])
+    context.services.metrics.count_event(result.outcome)
     return LogEventPayload.from_result(context, result)
 
 

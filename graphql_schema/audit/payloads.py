@@ -6,7 +6,7 @@ import strawberry
 
 from app.audit.append import LogResult
 from graphql_schema.audit.enums import LogOutcome
-from graphql_schema.audit.types import AuditEvent
+from graphql_schema.audit.types import AuditEvent, AuditEventRow
 from graphql_schema.context import Context
 from graphql_schema.user_errors import UserError, log_errors
 
@@ -71,6 +71,10 @@ class LogEventsPayload:
 
 
 def _event(result: LogResult) -> AuditEvent | None:
+    row = result.new_row
+    if row is not None:
+        shown: AuditEvent = AuditEventRow.from_row(row)
+        return shown
     if result.event is None or result.outcome is LogOutcome.REJECTED:
         return None
     return AuditEvent.from_event(result.event)

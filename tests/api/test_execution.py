@@ -1,6 +1,7 @@
 """Answers completed in one step are, byte for byte, those that graphql-core completes by itself."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -268,6 +269,37 @@ def test_pages_of_special_shapes_are_completed_alike(filled: Filled, selection: 
     text = text.replace(" } fragment", " } } fragment") if "fragment" in text else text + " }"
     assert validate(SCHEMA, parse(text)) == []
     filled.compare(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ auditEvents(first: 5) { nodes { id metadata } } }",
+        'mutation { logToolCall(input: {toolName: "t"}) { event { id } } }',
+    ],
+)
+def test_a_request_leaves_nothing_to_the_garbage_collector(filled: Filled, text: str) -> None:
+    """Objects that refer to each other stay until a search for them holds up all requests; there are none."""
+    document = KnownDocument(parse(text))
+
+    async def run() -> None:
+        context = Context(filled.services, RequestRecord(), filled.tenant.principal)
+        executor = PlainExecutor.prepare(SCHEMA, document.plans, document.operation(None), context, None)
+        assert isinstance(executor, PlainExecutor)
+        assert not (await executor.run()).errors
+
+    for _ in range(10):
+        filled.runner.run(run())
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            filled.runner.run(run())
+        found = gc.collect()
+    finally:
+        gc.enable()
+    # The loop itself may leave a few objects, but not one a request.
+    assert found < 20
 
 
 def test_wrong_variables_are_told_both_ways(filled: Filled) -> None:

@@ -11,6 +11,7 @@ import graphql
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
 import graphql_schema
 from app.audit import AuditLogger, LlmCall
@@ -556,8 +557,11 @@ def test_no_mutation_changes_or_removes_events() -> None:
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_no_route_takes_changes(settings: Settings, method: str) -> None:
     """PUT, PATCH and DELETE are answered 404 or 405 on every route and on REST-like guesses."""
-    app = create_app(settings)
-    routes = [str(getattr(route, "path", "")) for route in app.routes]
+    app: Any = create_app(settings)
+    starlette = app
+    while not isinstance(starlette, Starlette):
+        starlette = starlette._app
+    routes = [str(getattr(route, "path", "")) for route in starlette.routes]
     assert "/graphql" in routes
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
