@@ -20,18 +20,15 @@ from graphql import (
     GraphQLScalarType,
     GraphQLSchema,
     InlineFragmentNode,
-    ListValueNode,
-    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    ValueNode,
-    VariableNode,
     get_named_type,
     is_leaf_type,
 )
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues
 
+from graphql_schema.argument_templates import argument_reader
 from graphql_schema.rows import RowFormat, RowObject, Rows, WrittenList
 from graphql_schema.variables import NO_VARIABLES
 
@@ -47,8 +44,8 @@ class NotPlain(Exception):
 Part = tuple[str, str | None, str]
 
 
-# A root field: response key, type, definition, nodes, and its arguments if no variable is in them.
-Root = tuple[str, GraphQLObjectType, GraphQLField, Details, dict[str, Any] | None]
+# A root field: response key, type, definition, nodes, and what reads its arguments.
+Root = tuple[str, GraphQLObjectType, GraphQLField, Details, Callable[[VariableValues], dict[str, Any]]]
 
 
 class Compiler:
@@ -91,9 +88,7 @@ class Compiler:
         field = self._schema.get_field(root_type, node.name.value)
         if field is None or field.resolve is None or node.name.value.startswith("__"):
             raise NotPlain
-        uses_variables = any(_has_variable(argument.value) for argument in node.arguments or ())
-        constants = None if uses_variables else get_argument_values(field, node, NO_VARIABLES)
-        return key, root_type, field, details, constants
+        return key, root_type, field, details, argument_reader(field, node)
 
     def parts_below(self, info: GraphQLResolveInfo[Any], field_name: str) -> list[Part]:
         """Return what is selected of the objects of a list that is itself selected once."""
@@ -222,14 +217,6 @@ def _nullable(complete: Completer) -> Completer:
         return completed
 
     return nullable
-
-
-def _has_variable(value: ValueNode) -> bool:
-    if isinstance(value, ListValueNode):
-        return any(map(_has_variable, value.values))
-    if isinstance(value, ObjectValueNode):
-        return any(_has_variable(field.value) for field in value.fields)
-    return isinstance(value, VariableNode)
 
 
 def _refuse(_value: Any) -> Any:

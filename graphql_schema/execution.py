@@ -10,7 +10,7 @@ with its errors, paths and nulls. It does so too for every selection that is not
 resolver or arguments, or an object of an abstract type.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from graphql import (
     located_error,
 )
 from graphql.execution import Executor, default_field_resolver, default_type_resolver
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 
@@ -98,14 +98,12 @@ class PlainExecutor(Executor[Any]):
         root = plans.single_root(self.schema, self.operation) if isinstance(plans, DocumentPlans) else None
         if root is None:
             raise GraphQLError("a subscription must select one field, without @skip and @include")
-        key, root_type, field, details, constants = root
+        key, root_type, field, details, read_arguments = root
         path = Path(None, key, root_type.name)
         nodes = [detail.node for detail in details]
         info = self.build_resolve_info(field, nodes, root_type, path)
         try:
-            arguments = constants
-            if arguments is None:
-                arguments = get_argument_values(field, nodes[0], self.variable_values)
+            arguments = read_arguments(self.variable_values)
             async with aclosing(cast("Any", field.subscribe)(None, info, **arguments)) as values:
                 async for value in values:
                     executor = self.build_per_event_executor(None)
@@ -122,7 +120,7 @@ class PlainExecutor(Executor[Any]):
         root_type: GraphQLObjectType,
         field: GraphQLField,
         details: Details,
-        constants: Any,
+        read_arguments: Callable[[VariableValues], dict[str, Any]],
         source: object = None,
     ) -> ExecutionResult:
         """Run an operation of one root field, as most are, without the machinery that runs several at once."""
@@ -131,9 +129,7 @@ class PlainExecutor(Executor[Any]):
         info = self.build_resolve_info(field, nodes, root_type, path)
         try:
             try:
-                arguments = constants
-                if arguments is None:
-                    arguments = get_argument_values(field, nodes[0], self.variable_values)
+                arguments = read_arguments(self.variable_values)
                 result = cast("Any", field.resolve)(source, info, **arguments)
                 if self.is_awaitable(result):
                     result = await result

@@ -127,6 +127,8 @@ def _as_it_is(value: Any) -> Any:
 
 def _list(item: Convert) -> Convert:
     # A copy in any case: a default value is one object for all requests.
+    if item is _as_it_is:
+        return lambda values: None if values is None else [*values]
     return lambda values: None if values is None else [*map(item, values)]
 
 

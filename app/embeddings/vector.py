@@ -1,5 +1,6 @@
 """Vectors as they are stored and compared."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ def check_vector(path: Path, numbers: Sequence[float], dimensions: int) -> Vecto
         raise EmbeddingDimensionMismatch(path, expected=dimensions, actual=len(numbers))
     try:
         vector = np.asarray(numbers, dtype=np.float64)
-        is_in_range = bool((np.abs(vector) <= _MAX_FLOAT32).all())
+        is_in_range = not numbers or bool(np.abs(vector).max() <= _MAX_FLOAT32)
     except OverflowError:
         is_in_range = False
     if is_in_range:
@@ -34,15 +35,15 @@ def check_vector(path: Path, numbers: Sequence[float], dimensions: int) -> Vecto
 
 def normalised(vector: NDArray[np.floating]) -> Vector:
     """Return the vector at unit length; zeros stay zeros."""
-    largest = float(np.max(np.abs(vector))) if vector.size else 0.0
+    largest = float(np.abs(vector).max()) if vector.size else 0.0
     if largest == 0.0:
         return vector.astype(np.float32)
     # Scaling first keeps the squares of very small and very large numbers within range.
     scaled = vector.astype(np.float64) / largest
-    unit: Vector = (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    unit: Vector = (scaled / math.sqrt(scaled.dot(scaled))).astype(np.float32)
     return unit
 
 
 def has_direction(vector: Vector) -> bool:
     """Whether the vector can be compared by angle."""
-    return bool(np.any(vector))
+    return bool(np.count_nonzero(vector))
