@@ -3,7 +3,8 @@
 A durable commit waits for the disk, and one transaction costs about the same for one event as for fifty. So concurrent
 requests of one tenant share a transaction: the first event that comes is written at once, those that come meanwhile
 wait for their turn and then go together. Nobody waits for others to come. Each tenant has transactions of its own, a
-few of them at a time, and every caller is answered after the commit of its own events and not before.
+few of them at a time, and every caller is answered after the commit of its own events and not before. Where more events
+of the tenant wait, and no other tenant's, the next transaction begins in the message that commits the one before.
 
 What a single insert survives, an event in a group survives too. A group that fails for a reason of its content is
 written again one caller at a time, so that a bad event fails alone. A connection that is lost before COMMIT was sent
@@ -21,6 +22,7 @@ from itertools import islice
 
 from app.audit.append import LogResult, PreparedEvent, append_events
 from app.database.database import Database
+from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
 from app.errors import CommitUnknown, Timeout, TransactionLost, Unavailable
 
@@ -56,6 +58,13 @@ class _Lane:
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     running: int = 0
+
+
+@dataclass(slots=True)
+class _Run:
+    """Transactions of one tenant, one after the other: whose events are being written."""
+
+    group: list[_Waiting]
 
 
 class EventWriter:
@@ -118,10 +127,10 @@ class EventWriter:
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
                 lane.running += 1
-                group = self._take(lane)
-                task = asyncio.get_running_loop().create_task(self._write_group(tenant_id, group))
+                run = _Run(self._take(lane))
+                task = asyncio.get_running_loop().create_task(self._write_groups(tenant_id, lane, run))
                 self._tasks.add(task)
-                task.add_done_callback(partial(self._finish, tenant_id, lane, group))
+                task.add_done_callback(partial(self._finish, tenant_id, lane, run))
 
     def _take(self, lane: _Lane) -> list[_Waiting]:
         group = [lane.waiting.popleft()]
@@ -131,50 +140,79 @@ class EventWriter:
             size += len(group[-1].events)
         return group
 
-    def _finish(self, tenant_id: TenantId, lane: _Lane, group: list[_Waiting], task: asyncio.Task[None]) -> None:
+    def _finish(self, tenant_id: TenantId, lane: _Lane, run: _Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        for item in group:
-            self._queued -= len(item.events)
-            # Told already, unless the task was cancelled.
-            item.fail(Unavailable(_STOPPING))
+        self._forget(run)
         lane.running -= 1
         if not lane.waiting and not lane.running:
             self._lanes.pop(tenant_id, None)
         self._start()
 
-    async def _write_group(self, tenant_id: TenantId, group: list[_Waiting]) -> None:
+    def _forget(self, run: _Run) -> None:
+        for item in run.group:
+            self._queued -= len(item.events)
+            # Told already, unless the task was cancelled.
+            item.fail(Unavailable(_STOPPING))
+        run.group = []
+
+    def _may_go_on(self, lane: _Lane) -> bool:
+        """Whether more events of the tenant wait, and no other tenant's, which may want the place."""
+        return bool(lane.waiting) and not any(other.waiting for other in self._lanes.values() if other is not lane)
+
+    async def _write_groups(self, tenant_id: TenantId, lane: _Lane, run: _Run) -> None:
         try:
-            await self._commit(tenant_id, group)
+            await self._write_in_turn(tenant_id, lane, run)
         except CommitUnknown as error:
-            for item in group:
+            for item in run.group:
                 if not item.is_repeatable:
                     item.fail(error)
-            await self._write_again(tenant_id, [[item] for item in group if item.is_repeatable])
+            await self._write_again(tenant_id, [[item] for item in run.group if item.is_repeatable])
         except TransactionLost:
-            await self._write_again(tenant_id, [group])
+            await self._write_again(tenant_id, [run.group])
         except (Unavailable, Timeout) as error:
-            for item in group:
+            for item in run.group:
                 item.fail(error)
         except Exception as error:  # noqa: BLE001 - it is told to the caller whose events it is about
-            if len(group) == 1:
-                group[0].fail(error)
+            if len(run.group) == 1:
+                run.group[0].fail(error)
             else:
-                await self._write_again(tenant_id, [[item] for item in group])
+                await self._write_again(tenant_id, [[item] for item in run.group])
+
+    async def _write_in_turn(self, tenant_id: TenantId, lane: _Lane, run: _Run) -> None:
+        """Write the run's group, and then what waits, a transaction each."""
+        async with self._database.tenant_session(tenant_id) as session:
+            results = await _append(session, run.group)
+            while self._may_go_on(lane):
+                await session.commit_and_go_on()
+                _tell(run.group, results)
+                self._forget(run)
+                # Another run of the tenant may have taken what waited.
+                if not lane.waiting:
+                    return
+                run.group = self._take(lane)
+                results = await _append(session, run.group)
+        _tell(run.group, results)
 
     async def _write_again(self, tenant_id: TenantId, groups: list[list[_Waiting]]) -> None:
         """Write once more, each group by itself; nothing is tried a third time."""
         for group in groups:
             try:
-                await self._commit(tenant_id, group)
+                async with self._database.tenant_session(tenant_id) as session:
+                    results = await _append(session, group)
+                _tell(group, results)
             except Exception as error:  # noqa: BLE001 - it is told to the callers whose events it is about
                 for item in group:
                     item.fail(error)
 
-    async def _commit(self, tenant_id: TenantId, group: list[_Waiting]) -> None:
-        async with self._database.tenant_session(tenant_id) as session:
-            results = await append_events(session, [event for item in group for event in item.events])
-        remaining = iter(results)
-        for item in group:
-            own = list(islice(remaining, len(item.events)))
-            if not item.results.done():
-                item.results.set_result(own)
+
+async def _append(session: TenantSession, group: Sequence[_Waiting]) -> list[LogResult]:
+    return await append_events(session, [event for item in group for event in item.events])
+
+
+def _tell(group: Sequence[_Waiting], results: Sequence[LogResult]) -> None:
+    """Give all callers of a group that is committed their own results."""
+    remaining = iter(results)
+    for item in group:
+        own = list(islice(remaining, len(item.events)))
+        if not item.results.done():
+            item.results.set_result(own)

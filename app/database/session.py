@@ -145,6 +145,7 @@ class TenantSession:
     async def _commit(self) -> None:
         if self._orm is not None:
             await self._orm.commit()
+        self._check_connection()
         try:
             tag = await self._driver.execute("COMMIT")
         except Exception as error:
@@ -154,6 +155,23 @@ class TenantSession:
         if tag != "COMMIT":
             # A statement had failed and nobody let its error pass: PostgreSQL answers COMMIT with a ROLLBACK.
             raise RuntimeError("the transaction was rolled back, because a statement in it had failed")
+
+    async def commit_and_go_on(self) -> None:
+        """Commit what was done with `fetch`, and begin the tenant's next transaction, in one message.
+
+        Raises `CommitUnknown` whatever goes wrong once it is sent: the commit itself may have succeeded.
+        """
+        self._check_connection()
+        try:
+            # The first SELECT fails where a statement has failed before, which COMMIT alone would not.
+            await self._driver.execute(f"SELECT; COMMIT; {_begin(self.tenant_id)}")
+        except Exception as error:
+            raise CommitUnknown(_COMMIT_UNKNOWN) from error
+
+    def _check_connection(self) -> None:
+        """Raise `TransactionLost` when the connection is known to be lost before anything else is sent."""
+        if self._driver.is_closed():
+            raise TransactionLost(CONNECTION_LOST)
 
     async def _end(self) -> None:
         try:
@@ -200,7 +218,7 @@ async def _open(
     engine: AsyncEngine, inherited: Transaction | None, tenant_id: TenantId, *, reading: bool
 ) -> Transaction:
     """Begin a transaction, on the connection that another session has left in the middle of its own if there is one."""
-    begin = f"BEGIN{' READ ONLY' if reading else ''}; SELECT set_tenant('{tenant_id}'), {_SETTINGS}"
+    begin = _begin(tenant_id, reading=reading)
     if inherited is not None and await _begins(inherited.connection, f"COMMIT; {begin}"):
         return Transaction(inherited.connection, tenant_id)
     for _ in range(2):
@@ -208,6 +226,10 @@ async def _open(
         if await _begins(connection, begin):
             return Transaction(connection, tenant_id)
     raise TransactionLost(CONNECTION_LOST)
+
+
+def _begin(tenant_id: TenantId, *, reading: bool = False) -> str:
+    return f"BEGIN{' READ ONLY' if reading else ''}; SELECT set_tenant('{tenant_id}'), {_SETTINGS}"
 
 
 async def _begins(connection: PoolProxiedConnection, begin: str) -> bool:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import pytest
+from asyncpg import PostgresError
 from sqlalchemy import text
 
 from app.audit import AuditLogger, LlmCall
@@ -13,6 +15,7 @@ from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.writer import EventWriter
 from app.database.database import Database
 from app.database.session import TenantSession
+from app.database.statements import Statement
 from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
 from app.settings import Limits
 from app.validation import JsonText
@@ -181,6 +184,114 @@ async def test_only_keyed_events_are_repeated_after_a_doubtful_commit(
     with pytest.raises(CommitUnknown):
         await writer.write(tenant_a.id, [prepared("bare")])
     assert await names_stored(tenant_a) == ["bare", "keyed"]
+
+
+async def test_what_waits_is_written_by_the_next_transaction_of_the_session(
+    database: Database, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each group has a transaction of its own, and is told of it when others can see what it wrote."""
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=1)
+    begun = _count(monkeypatch, "commit_and_go_on")
+    ended = _count(monkeypatch, "_commit")
+
+    async def write(name: str) -> None:
+        await writer.write(tenant_a.id, [prepared(name)])
+        assert name in await names_stored(tenant_a)
+
+    await asyncio.gather(*(write(f"m{n}") for n in range(8)))
+    assert len({row["xid"] for row in await stored_events(tenant_a.settings, tenant_a.id)}) == 8
+    assert begun
+    assert len(ended) <= 2
+    # One that goes on may find that the other has taken what waited.
+    assert 8 <= len(begun) + len(ended) <= 9
+    assert writer.queued == 0
+
+
+async def test_tenants_take_turns(
+    database: Database, tenant_a: TestTenant, tenant_b: TestTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of one tenant does not go on while another tenant's events wait for its place."""
+    monkeypatch.setattr("app.audit.writer._TRANSACTIONS", 1)
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=1)
+    told: list[str] = []
+
+    async def write(tenant: TestTenant, name: str) -> None:
+        await writer.write(tenant.id, [prepared(name)])
+        told.append(name)
+
+    await asyncio.gather(
+        *(write(tenant_a, f"a{n}") for n in range(4)),
+        *(write(tenant_b, f"b{n}") for n in range(4)),
+    )
+    # The first began before there was anybody else.
+    assert told == ["a0", "a1", "b0", "a2", "b1", "a3", "b2", "b3"]
+
+
+async def test_a_bad_event_in_a_later_group_fails_alone(database: Database, tenant_a: TestTenant) -> None:
+    """What was committed before it in the same session stays, and what comes after it is written."""
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=2)
+    events = [prepared(f"m{n}", latency_ms=-1 if n == 5 else 1) for n in range(10)]
+    results = await asyncio.gather(*(writer.write(tenant_a.id, [event]) for event in events), return_exceptions=True)
+    assert [isinstance(result, list) for result in results] == [n != 5 for n in range(10)]
+    assert await names_stored(tenant_a) == [f"m{n}" for n in range(10) if n != 5]
+    assert writer.queued == 0
+
+
+async def test_doubtful_commit_between_two_groups(
+    database: Database, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit went through and the rest was lost: only keyed events are repeated, and the next group is written."""
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=2)
+    go_on = TenantSession.commit_and_go_on
+    lost: list[bool] = []
+
+    async def go_on_and_lose(session: TenantSession) -> None:
+        await go_on(session)
+        if not lost:
+            lost.append(True)
+            raise CommitUnknown("lost")
+
+    monkeypatch.setattr(TenantSession, "commit_and_go_on", go_on_and_lose)
+    monkeypatch.setattr("app.audit.writer._TRANSACTIONS", 1)
+    results = await asyncio.gather(
+        writer.write(tenant_a.id, [prepared("lone")]),
+        writer.write(tenant_a.id, [prepared("keyed", key="k")]),
+        writer.write(tenant_a.id, [prepared("bare")]),
+        return_exceptions=True,
+    )
+    assert lost
+    # The first group is the first event alone: nobody else was there yet.
+    assert isinstance(results[0], CommitUnknown)
+    assert [isinstance(result, list) and result[0].outcome for result in results[1:]] == [LogOutcome.RECORDED] * 2
+    assert await names_stored(tenant_a) == ["bare", "keyed", "lone"]
+
+
+async def test_going_on_after_a_failed_statement_is_refused(database: Database, tenant_a: TestTenant) -> None:
+    """COMMIT would answer with a ROLLBACK, unnoticed in a message of several statements."""
+
+    async def fail_and_go_on() -> None:
+        async with database.tenant_session(tenant_a.id) as session:
+            await append_events(session, [prepared("m")])
+            with suppress(PostgresError):
+                await session.fetch(Statement("SELECT 1 / 0", (), {}), {})
+            await session.commit_and_go_on()
+
+    with pytest.raises(CommitUnknown):
+        await fail_and_go_on()
+    assert await names_stored(tenant_a) == []
+
+
+def _count(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Count the calls of a session's method."""
+    calls: list[str] = []
+    method = getattr(TenantSession, name)
+
+    async def counted(session: TenantSession) -> None:
+        calls.append(name)
+        await method(session)
+
+    monkeypatch.setattr(TenantSession, name, counted)
+    return calls
 
 
 async def test_refusals_that_concern_all_are_told_to_all(

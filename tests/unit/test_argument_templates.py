@@ -14,7 +14,7 @@ SCHEMA = create_schema(introspection=True).graphql_schema
 
 SEARCH = """
 query($v: [Float!]!, $n: Int, $m: Float) {
-  kbSearch(input: {query: {vector: $v}, limit: $n, minSimilarity: $m}) { strategy }
+  kbSearch(input: {query: {vector: $v}, limit: $n, minSimilarity: $m}) { hits { rank } }
 }
 """
 EVENTS = "{ nodes { id } } }"
