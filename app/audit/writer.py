@@ -28,7 +28,10 @@ from app.errors import CommitUnknown, Timeout, TransactionLost, Unavailable
 
 # More at once bring nothing: PostgreSQL flushes its log for all of them together.
 _TRANSACTIONS = 4
+# A tenant's second one at a time makes groups smaller, and all of them cost more. It is worth it where so many events
+# wait that writing them takes longer than the flush.
 _TRANSACTIONS_PER_TENANT = 2
+_WORTH_A_SECOND = 100
 
 _STOPPING = "the server is stopping; try again"
 _FULL = "too many events are waiting to be written; try again in a moment"
@@ -54,10 +57,18 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits in one tenant, and how many of its transactions are running."""
+    """What waits in one tenant, how many events that are, and how many of its transactions are running."""
 
     waiting: deque[_Waiting] = field(default_factory=deque)
+    events: int = 0
     running: int = 0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a transaction should begin."""
+        if self.running == 0:
+            return bool(self.waiting)
+        return self.running < _TRANSACTIONS_PER_TENANT and self.events >= _WORTH_A_SECOND
 
 
 @dataclass(slots=True)
@@ -96,7 +107,11 @@ class EventWriter:
             raise Unavailable(_FULL)
         item = _Waiting(events, asyncio.get_running_loop().create_future())
         self._queued += len(events)
-        self._lanes.setdefault(tenant_id, _Lane()).waiting.append(item)
+        lane = self._lanes.get(tenant_id)
+        if lane is None:
+            lane = self._lanes[tenant_id] = _Lane()
+        lane.waiting.append(item)
+        lane.events += len(events)
         self._start()
         # A caller that goes away cancels its own results, and nothing else.
         return await item.results
@@ -123,7 +138,7 @@ class EventWriter:
         for tenant_id, lane in list(self._lanes.items()):
             if len(self._tasks) >= _TRANSACTIONS:
                 return
-            if lane.waiting and lane.running < _TRANSACTIONS_PER_TENANT:
+            if lane.is_due:
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
                 lane.running += 1
@@ -138,6 +153,7 @@ class EventWriter:
         while lane.waiting and size + len(lane.waiting[0].events) <= self._events_per_transaction:
             group.append(lane.waiting.popleft())
             size += len(group[-1].events)
+        lane.events -= size
         return group
 
     def _finish(self, tenant_id: TenantId, lane: _Lane, run: _Run, task: asyncio.Task[None]) -> None:
