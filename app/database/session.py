@@ -75,14 +75,19 @@ class Transaction:
         self.tenant_id = tenant_id
 
     async def end(self) -> None:
-        """Give the connection back, outside of any transaction; a doubtful one is thrown away."""
+        """Give the connection back, outside of any transaction; a doubtful one is thrown away.
+
+        Its failure hides no other, by which callers tell whether to write again.
+        """
         try:
             if self.driver.is_in_transaction():
                 await self.driver.execute("ROLLBACK")
-        except BaseException:
+        except BaseException as error:
             await _discard(self.connection)
-            raise
-        self.connection.close()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.connection.close()
 
 
 class TenantSession:
@@ -177,10 +182,12 @@ class TenantSession:
         try:
             if self._orm is not None:
                 await self._orm.close()
-        except BaseException:
+        except BaseException as error:
             await _discard(self._transaction.connection)
-            raise
-        await self._transaction.end()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            await self._transaction.end()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from asyncpg import PostgresError
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from app.audit import AuditLogger, LlmCall
 from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
 from app.audit.writer import EventWriter
 from app.database.database import Database
+from app.database.embedded import EmbeddedPostgres
 from app.database.session import TenantSession
 from app.database.statements import Statement
 from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
@@ -264,6 +266,43 @@ async def test_doubtful_commit_between_two_groups(
     assert isinstance(results[0], CommitUnknown)
     assert [isinstance(result, list) and result[0].outcome for result in results[1:]] == [LogOutcome.RECORDED] * 2
     assert await names_stored(tenant_a) == ["bare", "keyed", "lone"]
+
+
+@pytest.mark.parametrize("message", ["COMMIT", "SELECT; COMMIT"])
+async def test_connection_lost_while_a_commit_is_answered(
+    database: Database,
+    tenant_a: TestTenant,
+    postgres: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+) -> None:
+    """The server has committed and is gone before its answer: the events are in doubt, and none is stored twice."""
+    execute = asyncpg.Connection.execute
+    lost: list[str] = []
+
+    async def execute_and_lose(connection: Any, query: str, *arguments: Any, **options: Any) -> str:
+        result = await execute(connection, query, *arguments, **options)
+        if query.startswith(message) and not lost:
+            lost.append(query)
+            gone = asyncio.Event()
+            connection.add_termination_listener(lambda _: gone.set())
+            superuser = await asyncpg.connect(postgres.superuser_url.get_secret_value())
+            await superuser.fetch("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+            await superuser.close()
+            await gone.wait()
+            # Without the answer the driver believes that it still is in the transaction.
+            monkeypatch.setattr(asyncpg.Connection, "is_in_transaction", lambda self: self is connection)
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return result
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", execute_and_lose)
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=1)
+    results = await asyncio.gather(
+        *(writer.write(tenant_a.id, [prepared(f"m{n}")]) for n in range(3)), return_exceptions=True
+    )
+    assert lost
+    assert sorted(type(result).__name__ for result in results) == ["CommitUnknown", "list", "list"]
+    assert await names_stored(tenant_a) == ["m0", "m1", "m2"]
 
 
 async def test_going_on_after_a_failed_statement_is_refused(database: Database, tenant_a: TestTenant) -> None:
