@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> ASGIApp:
     metrics = Metrics()
     database = Database(settings.database)
     metrics.watch_pool(database.engine)
-    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
+    embeddings = Embeddings.from_settings(database, settings.embeddings)
     writer = EventWriter(
         database,
         queued_events=settings.limits.queued_events,
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = Services(
         database=database,
         writer=writer,
-        authenticator=Authenticator(ApiKeyAuthenticator(database.engine, cache_seconds=server.api_key_cache_seconds)),
+        authenticator=Authenticator(ApiKeyAuthenticator(database, cache_seconds=server.api_key_cache_seconds)),
         live=live,
         embeddings=embeddings,
         ingester=DocumentIngester(database, embeddings, settings.limits),
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await check_before_start(database.engine)
+        await check_before_start(database)
         _spare_the_garbage_collector()
         live.start()
         sealing = None if sealer is None else asyncio.create_task(sealer.run(), name="sealer")

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from cachetools import TTLCache
 from sqlalchemy import LargeBinary, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth.principal import Principal, Scope
+from app.database.database import Database
 from app.database.failures import translated_failures
 from app.database.ids import new_id
 from app.database.tenant_owned import TenantId
@@ -69,12 +69,12 @@ class ApiKeyAuthenticator:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        database: Database,
         *,
         cache_seconds: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._engine = engine
+        self._database = database
         self._now = now
         self._found: TTLCache[bytes, _FoundKey | None] = TTLCache(_CACHED_KEYS, cache_seconds)
         self._lookups: dict[bytes, asyncio.Task[_FoundKey | None]] = {}
@@ -103,7 +103,7 @@ class ApiKeyAuthenticator:
 
     async def _look_up(self, key_hash: bytes) -> _FoundKey | None:
         with translated_failures():
-            async with self._engine.connect() as connection:
+            async with self._database.connection() as connection:
                 row = (await connection.execute(_FIND, {"hash": key_hash})).one_or_none()
         found = None
         if row is not None:

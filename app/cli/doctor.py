@@ -73,7 +73,7 @@ async def _examine(settings: Settings) -> tuple[list[Finding], bool]:
 async def _problems_of_the_server(settings: Settings) -> list[Problem]:
     database = Database(settings.database)
     try:
-        async with database.engine.connect() as connection:
+        async with database.connection() as connection:
             return await find_problems(connection, settings.embeddings)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error

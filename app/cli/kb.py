@@ -84,7 +84,7 @@ async def _ingest_all(
 ) -> Summary:
     summary = Summary()
     database = Database(settings.database)
-    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
+    embeddings = Embeddings.from_settings(database, settings.embeddings)
     ingester = DocumentIngester(database, embeddings, settings.limits)
     waiting = iter(files)
     try:

@@ -59,7 +59,7 @@ def serve(
 async def _check(settings: Settings) -> None:
     database = Database(settings.database)
     try:
-        await check_before_start(database.engine)
+        await check_before_start(database)
     finally:
         await database.close()
 

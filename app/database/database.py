@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database.engine import create_runtime_engine
 from app.database.gate import Gate
@@ -40,6 +40,25 @@ class Database:
                 yield session
         finally:
             self._analysis_gate.leave()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Take a connection, in turn with the sessions, for what belongs to no tenant.
+
+        Raises `Unavailable` when none becomes free in time.
+        """
+        left = await self._gate.enter()
+        try:
+            if left is not None:
+                await left.end()
+            async with self.engine.connect() as connection:
+                yield connection
+        finally:
+            self._gate.leave()
+
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return self._gate.is_waited_for()
 
     async def close(self) -> None:
         """Close all connections."""

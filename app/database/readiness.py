@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.database import Database
 from app.database.migrate import head_revision
 from app.settings import EmbeddingsSettings
 
@@ -75,10 +76,10 @@ class UnsafeDatabase(Exception):
     """The server refuses to start on this database; the message says why and what to do."""
 
 
-async def check_before_start(engine: AsyncEngine) -> None:
+async def check_before_start(database: Database) -> None:
     """Raise `UnsafeDatabase` with the first reason not to start."""
     try:
-        async with engine.connect() as connection:
+        async with database.connection() as connection:
             problems = await find_problems(connection)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.database.database import Database
 from app.embeddings import EmbeddingProvider, create_provider
 from app.models import EmbeddingProfile
 from app.settings import EmbeddingsProvider, EmbeddingsSettings
@@ -55,16 +55,16 @@ class ProfileChanged(Exception):
 class Embeddings:
     """The active profile's embedder, as this process knows it."""
 
-    def __init__(self, engine: AsyncEngine, create: Callable[[Profile], EmbeddingProvider]) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, create: Callable[[Profile], EmbeddingProvider]) -> None:
+        self._database = database
         self._create = create
         self._current: Embedder | None = None
         self._made: list[EmbeddingProvider] = []
 
     @classmethod
-    def from_settings(cls, engine: AsyncEngine, settings: EmbeddingsSettings) -> "Embeddings":
+    def from_settings(cls, database: Database, settings: EmbeddingsSettings) -> "Embeddings":
         """Make providers with the addresses and keys of the settings."""
-        return cls(engine, lambda profile: create_provider(profile.applied_to(settings)))
+        return cls(database, lambda profile: create_provider(profile.applied_to(settings)))
 
     async def current(self) -> Embedder:
         """Return the embedder of the profile that was active when this process looked last."""
@@ -81,7 +81,7 @@ class Embeddings:
 
     async def refresh(self) -> Embedder:
         """Look which profile is active now; return its embedder."""
-        async with self._engine.connect() as connection:
+        async with self._database.connection() as connection:
             row = (await connection.execute(_ACTIVE)).one()
         profile = Profile(row.id, EmbeddingsProvider(row.provider), row.model, row.dimensions)
         if self._current is None or self._current.profile != profile:

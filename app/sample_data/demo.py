@@ -107,7 +107,7 @@ def _row(tenant_id: TenantId, event: SampleEvent, settings: Settings) -> dict[st
 
 async def _ingest_documents(settings: Settings, tenant_id: TenantId, say: Callable[[str], None]) -> None:
     database = Database(settings.database)
-    embeddings = Embeddings.from_settings(database.engine, settings.embeddings)
+    embeddings = Embeddings.from_settings(database, settings.embeddings)
     try:
         documents = sample_documents()
         say(f"Ingesting {len(documents)} sample documents ...")

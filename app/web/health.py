@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from app.database.database import Database
 from app.database.readiness import Problem, find_problems
+from app.errors import Unavailable
 from app.observability.logging import get_logger
 from app.observability.metrics import CONTENT_TYPE, Metrics
 from app.settings import EmbeddingsSettings
@@ -44,8 +45,8 @@ def health_routes(database: Database, metrics: Metrics, embeddings: EmbeddingsSe
 
 async def _problems(database: Database, embeddings: EmbeddingsSettings) -> list[Problem]:
     try:
-        async with asyncio.timeout(_READINESS_TIMEOUT_SECONDS), database.engine.connect() as connection:
+        async with asyncio.timeout(_READINESS_TIMEOUT_SECONDS), database.connection() as connection:
             return await find_problems(connection, embeddings)
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except (SQLAlchemyError, Unavailable, OSError, TimeoutError) as error:
         log.warning("database_unreachable", error=type(error).__name__)
         return [Problem("database", "the database can't be reached")]

@@ -184,7 +184,7 @@ def filled(settings: Settings) -> Iterator[Filled]:
         services = Services(
             database=database,
             writer=EventWriter(database, queued_events=1000, events_per_transaction=1000),
-            authenticator=Authenticator(ApiKeyAuthenticator(database.engine, cache_seconds=1)),
+            authenticator=Authenticator(ApiKeyAuthenticator(database, cache_seconds=1)),
             live=LiveTrail(database, database.engine.url),
             embeddings=embeddings,
             ingester=ingester,

@@ -169,6 +169,17 @@ def test_only_the_database_package_opens_sessions() -> None:
     assert found == {}
 
 
+def test_only_the_database_package_takes_connections_of_the_pool() -> None:
+    """Who passes the gate by starves where readers leave connections to each other; `connection()` waits in turn."""
+    found = {
+        path
+        for path, tree in python_files(*PRODUCT)
+        if not path.startswith(("app/database/", "migrations/")) and "engine" in used_names(tree)
+    }
+    # There the pool is watched.
+    assert found == {"app/main.py", "app/observability/metrics.py"}
+
+
 def test_nobody_sets_the_tenant_but_the_session_and_the_owners_tools() -> None:
     """The name of the setting and of the function that sets it appear in few places of the product."""
     found = {

@@ -167,6 +167,28 @@ async def test_a_reader_can_not_write(narrow: Database, settings: Settings) -> N
     assert [*await stored_events(settings, tenant.id)] == []
 
 
+async def test_others_get_a_connection_among_readers(narrow: Database, two: tuple[TenantRows, TenantRows]) -> None:
+    """Readers who leave the connection to each other let in who wants it for something else, in turn, and clean."""
+    is_over = False
+
+    async def read_on(rows: TenantRows) -> None:
+        while not is_over:
+            async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
+                assert await seen(session) == expected(rows)
+
+    readers = [asyncio.create_task(read_on(rows)) for rows in two for _ in range(4)]
+    await asyncio.sleep(0.05)
+    tenant = "SELECT COALESCE(current_setting('app.current_tenant', true), '')"
+    async with asyncio.timeout(5):
+        for _ in range(10):
+            async with narrow.connection() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                assert not driver.is_in_transaction()
+                assert (await connection.exec_driver_sql(tenant)).scalar_one() == ""
+    is_over = True
+    await asyncio.gather(*readers)
+
+
 async def test_a_failed_transaction_is_left_like_any_other(
     narrow: Database, begun: list[str], two: tuple[TenantRows, TenantRows]
 ) -> None:

@@ -54,7 +54,7 @@ async def reason_to_refuse(settings: Settings, url: SecretStr | None = None) -> 
     given = settings.database if url is None else settings.database.model_copy(update={"database_url": url})
     database = Database(given)
     try:
-        await check_before_start(database.engine)
+        await check_before_start(database)
     except UnsafeDatabase as error:
         return str(error)
     finally:
@@ -65,7 +65,7 @@ async def reason_to_refuse(settings: Settings, url: SecretStr | None = None) -> 
 async def problems_of(settings: Settings) -> list[Problem]:
     """Return everything that readiness finds."""
     database = Database(settings.database)
-    async with database.engine.connect() as connection:
+    async with database.connection() as connection:
         found = await find_problems(connection, settings.embeddings)
     await database.close()
     return found

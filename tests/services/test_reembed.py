@@ -81,7 +81,7 @@ class Library:
 
     def embeddings(self) -> Embeddings:
         """Return what a server process has."""
-        return Embeddings(self.database.engine, lambda profile: self.models[profile.dimensions])
+        return Embeddings(self.database, lambda profile: self.models[profile.dimensions])
 
     async def ingest(self, embeddings: Embeddings, key: str, texts: Sequence[str], tenant: int = 0) -> IngestOutcome:
         """Take a document in."""
@@ -237,7 +237,7 @@ async def test_ingests_that_overtake_the_change(library: Library) -> None:
     server = library.embeddings()
     await server.current()
     library.models[OLD] = waiting = Model(OLD, gate=gate)
-    slow = Embeddings(library.database.engine, lambda profile: library.models[profile.dimensions])
+    slow = Embeddings(library.database, lambda profile: library.models[profile.dimensions])
     ingest = asyncio.create_task(library.ingest(slow, "d", ["embedded before, written after"]))
     await waiting.asked.wait()
     await library.reembed()

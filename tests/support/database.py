@@ -66,7 +66,7 @@ class TestTenant:
 
 def embeddings_by(database: Database, provider: EmbeddingProvider) -> Embeddings:
     """Return embeddings that a provider makes, whatever the active profile's is."""
-    return Embeddings(database.engine, lambda _profile: provider)
+    return Embeddings(database, lambda _profile: provider)
 
 
 async def new_tenant(settings: Settings, name: str = "Tenant") -> TestTenant:
