@@ -57,7 +57,11 @@ class PlainExecutor(Executor[Any]):
         """
         coercer = plans.variables(schema, operation)
         if coercer.needs_exact_numbers and isinstance(variables, RoundedVariables):
-            variables = variables.exact()
+            try:
+                variables = variables.exact()
+            except RecursionError:
+                # The body was read by a parser that goes deeper.
+                return [GraphQLError("the variables are nested too deeply")]
         values = coercer.coerce(variables)
         if isinstance(values, list):
             return values

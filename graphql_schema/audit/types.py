@@ -48,7 +48,10 @@ class AuditEvent(Node):
     output_tokens: int | None = strawberry.field(description="Tokens that the model wrote.")
     cost_usd: Decimal | None = strawberry.field(description="What the action cost, in US dollars, exactly.")
     created_at: datetime = strawberry.field(
-        description="When the trail recorded the event, by the database's clock. Lists are in this order."
+        description=(
+            "When the trail began to record the event, by the database's clock; it may be some milliseconds before the"
+            " event came in. Lists are in this order."
+        )
     )
     occurred_at: datetime | None = strawberry.field(description="When the action happened, by the client's account.")
     submitted_by: str = strawberry.field(description="The name of the credential that wrote the event.")

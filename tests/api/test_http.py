@@ -374,6 +374,15 @@ async def test_large_body_within_the_limit_is_read(client_a: GraphQLClient) -> N
     assert answer.data == {"viewer": {"subject": "test-key"}}
 
 
+async def test_deep_variables_beside_exact_numbers_are_no_internal_error(client_a: GraphQLClient) -> None:
+    """Numbers whose digits count are read again, by a parser that does not go as deep as the first one."""
+    log = 'logLlmCall(input: {model: "m", costUsd: $cost, metadata: $deep}) { outcome }'
+    query = f"mutation($cost: Decimal, $deep: JSON) {{ {log} }}"
+    deep = '{"a":' * 1010 + "1" + "}" * 1010
+    answer = await client_a.post(f'{{"query": {json.dumps(query)}, "variables": {{"cost": 1.5, "deep": {deep}}}}}')
+    assert answer.codes == ["BAD_USER_INPUT"], answer.text[:300]
+
+
 @pytest.mark.parametrize("depth", [300, 900])
 async def test_deep_variables_are_no_internal_error(client_a: GraphQLClient, depth: int) -> None:
     """Variables nested as deep as the JSON parser allows are refused as input."""
