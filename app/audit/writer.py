@@ -2,9 +2,10 @@
 
 A durable commit waits for the disk, and one transaction costs about the same for one event as for fifty. So concurrent
 requests of one tenant share a transaction: the first event that comes is written at once, those that come meanwhile
-wait for their turn and then go together. Nobody waits for others to come. Each tenant has transactions of its own, a
-few of them at a time, and every caller is answered after the commit of its own events and not before. Where more events
-of the tenant wait, and no other tenant's, the next transaction begins in the message that commits the one before.
+wait for their turn and then go together. Nobody waits for others to come. Each tenant has transactions of its own, one
+at a time or two, and every caller is answered after the commit of its own events and not before. Where more events of
+the tenant wait, and nobody else for the place or the connection, the next transaction begins in the message that
+commits the one before.
 
 What a single insert survives, an event in a group survives too. A group that fails for a reason of its content is
 written again one caller at a time, so that a bad event fails alone. A connection that is lost before COMMIT was sent
@@ -33,7 +34,14 @@ _TRANSACTIONS = 4
 _TRANSACTIONS_PER_TENANT = 2
 _WORTH_A_SECOND = 100
 
+# Where one takes longer than this, as behind a lock or on a dying connection, a second one is worth it too.
+_PATIENCE_SECONDS = 1.0
+
 _STOPPING = "the server is stopping; try again"
+_STOPPED = (
+    "the server stopped before the commit was answered: the change may or may not be stored;"
+    " look before you try again, or send events with an idempotency key"
+)
 _FULL = "too many events are waiting to be written; try again in a moment"
 
 
@@ -55,27 +63,29 @@ class _Waiting:
             self.results.set_exception(error)
 
 
+@dataclass(slots=True, eq=False)
+class _Run:
+    """Transactions of one tenant, one after the other: whose events are being written, and since when."""
+
+    group: list[_Waiting]
+    since: float
+
+
 @dataclass(slots=True)
 class _Lane:
-    """What waits in one tenant, how many events that are, and how many of its transactions are running."""
+    """What waits in one tenant, how many events that are, and what is running."""
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     events: int = 0
-    running: int = 0
+    runs: list[_Run] = field(default_factory=list)
+    # Looks again when the running transaction has taken too long.
+    timer: asyncio.TimerHandle | None = None
 
-    @property
-    def is_due(self) -> bool:
+    def is_due(self, now: float) -> bool:
         """Whether a transaction should begin."""
-        if self.running == 0:
-            return bool(self.waiting)
-        return self.running < _TRANSACTIONS_PER_TENANT and self.events >= _WORTH_A_SECOND
-
-
-@dataclass(slots=True)
-class _Run:
-    """Transactions of one tenant, one after the other: whose events are being written."""
-
-    group: list[_Waiting]
+        if not self.waiting or len(self.runs) >= _TRANSACTIONS_PER_TENANT:
+            return False
+        return not self.runs or self.events >= _WORTH_A_SECOND or now >= self.runs[0].since + _PATIENCE_SECONDS
 
 
 class EventWriter:
@@ -128,24 +138,34 @@ class EventWriter:
             await asyncio.wait(self._tasks, timeout=left)
         for lane in self._lanes.values():
             while lane.waiting:
-                lane.waiting.popleft().fail(Unavailable(_STOPPING))
+                for item in self._take(lane):
+                    self._queued -= len(item.events)
+                    item.fail(Unavailable(_STOPPING))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self) -> None:
         """Start as many transactions as may run, tenants taking turns."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         for tenant_id, lane in list(self._lanes.items()):
             if len(self._tasks) >= _TRANSACTIONS:
                 return
-            if lane.is_due:
+            if lane.is_due(now):
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
-                lane.running += 1
-                run = _Run(self._take(lane))
-                task = asyncio.get_running_loop().create_task(self._write_groups(tenant_id, lane, run))
+                run = _Run(self._take(lane), now)
+                lane.runs.append(run)
+                task = loop.create_task(self._write_groups(tenant_id, lane, run))
                 self._tasks.add(task)
                 task.add_done_callback(partial(self._finish, tenant_id, lane, run))
+            elif len(lane.runs) == 1 and lane.waiting and lane.timer is None:
+                lane.timer = loop.call_at(lane.runs[0].since + _PATIENCE_SECONDS, self._look_again, lane)
+
+    def _look_again(self, lane: _Lane) -> None:
+        lane.timer = None
+        self._start()
 
     def _take(self, lane: _Lane) -> list[_Waiting]:
         group = [lane.waiting.popleft()]
@@ -158,22 +178,28 @@ class EventWriter:
 
     def _finish(self, tenant_id: TenantId, lane: _Lane, run: _Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        for item in run.group:
+            # Told already, unless the task was cancelled, and who knows how far it had come.
+            item.fail(CommitUnknown(_STOPPED))
         self._forget(run)
-        lane.running -= 1
-        if not lane.waiting and not lane.running:
+        lane.runs.remove(run)
+        if not lane.waiting and not lane.runs:
             self._lanes.pop(tenant_id, None)
+            if lane.timer is not None:
+                lane.timer.cancel()
         self._start()
 
     def _forget(self, run: _Run) -> None:
-        for item in run.group:
-            self._queued -= len(item.events)
-            # Told already, unless the task was cancelled.
-            item.fail(Unavailable(_STOPPING))
+        self._queued -= sum(len(item.events) for item in run.group)
         run.group = []
 
     def _may_go_on(self, lane: _Lane) -> bool:
-        """Whether more events of the tenant wait, and no other tenant's, which may want the place."""
-        return bool(lane.waiting) and not any(other.waiting for other in self._lanes.values() if other is not lane)
+        """Whether more events of the tenant wait, and nobody else wants the place or the connection."""
+        return (
+            bool(lane.waiting)
+            and not self._database.is_waited_for()
+            and not any(other.waiting for other in self._lanes.values() if other is not lane)
+        )
 
     async def _write_groups(self, tenant_id: TenantId, lane: _Lane, run: _Run) -> None:
         try:
@@ -206,6 +232,7 @@ class EventWriter:
                 if not lane.waiting:
                     return
                 run.group = self._take(lane)
+                run.since = asyncio.get_running_loop().time()
                 results = await _append(session, run.group)
         _tell(run.group, results)
 

@@ -6,7 +6,7 @@ Errors are told apart by SQLSTATE, since constraint names do not survive every d
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -28,8 +28,12 @@ _BY_SQLSTATE: dict[str | None, ServiceError] = {
 # operator interventions such as a restart, and serialisation conflicts.
 _TRANSIENT_CLASSES = ("08", "53", "57", "40")
 
+# How the driver says, before it sends anything, that a connection can't be used. It does so too when it has read the
+# server's farewell and not yet the end of the connection, where `is_closed` still denies it.
+_BEFORE_SENDING = ("connection is closed", "not connected", "cannot switch to state", "cannot perform operation")
 
-DatabaseFailure = SQLAlchemyError | PostgresError | InterfaceError | OSError
+
+DatabaseFailure = SQLAlchemyError | PostgresError | InterfaceError | InternalClientError | OSError
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -39,6 +43,11 @@ def sqlstate(error: BaseException) -> str | None:
         if isinstance(state, str):
             return state
     return None
+
+
+def was_sent(error: BaseException) -> bool:
+    """Whether a statement that failed so may have reached PostgreSQL."""
+    return not (isinstance(error, InterfaceError | InternalClientError) and str(error).startswith(_BEFORE_SENDING))
 
 
 def translate(error: DatabaseFailure) -> ServiceError | None:
@@ -54,8 +63,10 @@ def translate(error: DatabaseFailure) -> ServiceError | None:
         known = _BY_SQLSTATE[state]
         return type(known)(known.message)
     # The driver's InterfaceError is a ValueError when a value can't be sent: our mistake, and no lost connection.
-    lost = (isinstance(error, InterfaceError) and not isinstance(error, ValueError)) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
+    lost = (
+        not was_sent(error)
+        or (isinstance(error, InterfaceError) and not isinstance(error, ValueError))
+        or (isinstance(error, DBAPIError) and error.connection_invalidated)
     )
     if lost or (state is not None and state.startswith(_TRANSIENT_CLASSES)):
         return TransactionLost(CONNECTION_LOST)
@@ -67,7 +78,7 @@ def translated_failures() -> Iterator[None]:
     """Turn driver failures that callers can act on into service errors; let the others pass."""
     try:
         yield
-    except (SQLAlchemyError, PostgresError, InterfaceError, OSError) as error:
+    except (SQLAlchemyError, PostgresError, InterfaceError, InternalClientError, OSError) as error:
         service_error = translate(error)
         if service_error is None:
             raise

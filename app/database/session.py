@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.util import greenlet_spawn
 
-from app.database.failures import CONNECTION_LOST, translated_failures
+from app.database.failures import CONNECTION_LOST, translated_failures, was_sent
 from app.database.gate import Gate
 from app.database.statements import Statement, of_tenant
 from app.database.tenant_owned import TenantId
@@ -46,6 +46,8 @@ _SETTINGS = (
     "set_config('hnsw.iterative_scan', 'relaxed_order', true),"
     f" set_config('hnsw.ef_search', '{EF_SEARCH}', true), set_config('hnsw.max_scan_tuples', '200000', true)"
 )
+# A connection that does not answer by then is dead.
+_ROLLBACK_SECONDS = 5
 _COMMIT_UNKNOWN = (
     "the database connection was lost during the commit: the change may or may not be stored;"
     " look before you try again, or send events with an idempotency key"
@@ -81,7 +83,7 @@ class Transaction:
         """
         try:
             if self.driver.is_in_transaction():
-                await self.driver.execute("ROLLBACK")
+                await self.driver.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS)
         except BaseException as error:
             await _discard(self.connection)
             if not isinstance(error, Exception):
@@ -150,11 +152,10 @@ class TenantSession:
     async def _commit(self) -> None:
         if self._orm is not None:
             await self._orm.commit()
-        self._check_connection()
         try:
             tag = await self._driver.execute("COMMIT")
         except Exception as error:
-            if self._driver.is_closed():
+            if self._driver.is_closed() and was_sent(error):
                 raise CommitUnknown(_COMMIT_UNKNOWN) from error
             raise
         if tag != "COMMIT":
@@ -164,19 +165,16 @@ class TenantSession:
     async def commit_and_go_on(self) -> None:
         """Commit what was done with `fetch`, and begin the tenant's next transaction, in one message.
 
-        Raises `CommitUnknown` whatever goes wrong once it is sent: the commit itself may have succeeded.
+        Raises `CommitUnknown` whatever goes wrong once it is sent: the commit itself may have succeeded. Another error
+        means that nothing was stored.
         """
-        self._check_connection()
         try:
             # The first SELECT fails where a statement has failed before, which COMMIT alone would not.
             await self._driver.execute(f"SELECT; COMMIT; {_begin(self.tenant_id)}")
         except Exception as error:
-            raise CommitUnknown(_COMMIT_UNKNOWN) from error
-
-    def _check_connection(self) -> None:
-        """Raise `TransactionLost` when the connection is known to be lost before anything else is sent."""
-        if self._driver.is_closed():
-            raise TransactionLost(CONNECTION_LOST)
+            if was_sent(error):
+                raise CommitUnknown(_COMMIT_UNKNOWN) from error
+            raise
 
     async def _end(self) -> None:
         try:

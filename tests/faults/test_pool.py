@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -153,7 +155,7 @@ async def filled(settings: Settings) -> FilledTenant:
     events = sorted(
         (result.event for result in results if result.event is not None), key=lambda event: event.id.bytes, reverse=True
     )
-    ingester = DocumentIngester(database, Embeddings.from_settings(database.engine, settings.embeddings), limits)
+    ingester = DocumentIngester(database, Embeddings.from_settings(database, settings.embeddings), limits)
     for number in range(12):
         chunks = [ChunkInput(content=f"{text} {number}") for text in ("the weather in", "lamps and tables", "numbers")]
         if number == 7:
@@ -324,6 +326,32 @@ async def test_clients_that_go_away_leave_the_pool_usable(
     rows = await stored_events(settings, tenant_a.id)
     assert {UUID(event_id) for event_id in acknowledged} <= {row["id"] for row in rows}
     assert len({row["input_summary"] for row in rows}) == len(rows) <= 100
+
+
+async def test_connection_that_does_not_answer_is_given_up(
+    settings: Settings, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that fails on a dead connection ends nevertheless, and the next one gets another connection."""
+    monkeypatch.setattr("app.database.session._ROLLBACK_SECONDS", 0.1)
+    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    pids: list[int] = []
+
+    async def fail_while_it_hangs() -> None:
+        async with database.tenant_session(tenant_a.id) as session:
+            pids.append((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+            os.kill(pids[0], signal.SIGSTOP)
+            raise ValueError("a reader fails")
+
+    try:
+        async with asyncio.timeout(8):
+            with pytest.raises(ValueError, match="a reader fails"):
+                await fail_while_it_hangs()
+            async with database.tenant_session(tenant_a.id) as session:
+                pids.append((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
+        await database.close()
+    assert pids[0] != pids[1]
 
 
 async def test_cancelled_sessions_lose_no_acknowledged_write(settings: Settings, tenant_a: TestTenant) -> None:

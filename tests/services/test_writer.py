@@ -19,7 +19,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.session import TenantSession
 from app.database.statements import Statement
 from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
-from app.settings import Limits
+from app.settings import Limits, Settings
 from app.validation import JsonText
 from tests.support.database import TestTenant, connect, stored_events
 
@@ -156,7 +156,10 @@ async def test_connection_lost_before_the_commit_is_made_good(
         results = await append_events(session, events)
         if not killed:
             killed.append((await session.execute(_PID)).scalar_one())
+            gone = asyncio.Event()
+            session._driver.add_termination_listener(lambda _: gone.set())
             await _kill(tenant_a, killed[0])
+            await gone.wait()
         return results
 
     monkeypatch.setattr("app.audit.writer.append_events", append_and_die)
@@ -164,6 +167,30 @@ async def test_connection_lost_before_the_commit_is_made_good(
     assert [own[0].outcome for own in results] == [LogOutcome.RECORDED] * 5
     assert killed
     assert await names_stored(tenant_a) == [f"m{n}" for n in range(5)]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_farewell_read_before_the_commit_is_made_good(
+    database: Database, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """The server's last words are read, the end of the connection is not: nothing was sent, all is written again."""
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=1)
+    told: list[bool] = []
+
+    async def append_and_hear(session: TenantSession, events: Any) -> list[LogResult]:
+        results = await append_events(session, events)
+        if not told:
+            told.append(True)
+            session._driver._protocol.data_received(_FAREWELL)  # type: ignore[attr-defined]
+            assert not session._driver.is_closed()
+        return results
+
+    monkeypatch.setattr("app.audit.writer.append_events", append_and_hear)
+    # With others waiting the commit is part of a longer message.
+    results = await asyncio.gather(*(writer.write(tenant_a.id, [prepared(f"m{n}")]) for n in range(1 + others)))
+    assert [own[0].outcome for own in results] == [LogOutcome.RECORDED] * (1 + others)
+    assert await names_stored(tenant_a) == [f"m{n}" for n in range(1 + others)]
+    await writer.close()
 
 
 async def test_only_keyed_events_are_repeated_after_a_doubtful_commit(
@@ -351,7 +378,82 @@ async def test_refusals_that_concern_all_are_told_to_all(
     assert sum(tries) == 6
 
 
+async def test_a_slow_transaction_does_not_hold_up_the_tenant(
+    database: Database, tenant_a: TestTenant, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while one takes long, as behind a lock, is written by a second one after a moment."""
+    monkeypatch.setattr("app.audit.writer._PATIENCE_SECONDS", 0.05)
+    free = asyncio.Event()
+
+    async def slow_at_first(session: TenantSession, events: Any) -> list[LogResult]:
+        results = await append_events(session, events)
+        if results[0].event is not None and results[0].event.action_name == "slow":
+            await free.wait()
+        return results
+
+    monkeypatch.setattr("app.audit.writer.append_events", slow_at_first)
+    slow = asyncio.create_task(writer.write(tenant_a.id, [prepared("slow")]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(writer.write(tenant_a.id, [prepared(f"m{n}")]) for n in range(3)))
+        await writer.write(tenant_a.id, [prepared("m3")])
+    assert not slow.done()
+    assert await names_stored(tenant_a) == ["m0", "m1", "m2", "m3"]
+    free.set()
+    await slow
+    assert writer.queued == 0
+
+
+async def test_what_is_not_written_in_time_is_told_at_the_end(
+    database: Database, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing gives up: who waited still may send again, whose transaction was running can't know; nobody waits on."""
+    mistakes: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: mistakes.append(context))
+
+    async def never(_session: TenantSession, _events: Any) -> list[LogResult]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("app.audit.writer.append_events", never)
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=50)
+    callers = [asyncio.create_task(writer.write(tenant_a.id, [prepared("m")])) for _ in range(400)]
+    await asyncio.sleep(0)
+    await writer.close(0.05)
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(*callers, return_exceptions=True)
+    kinds = [type(result) for result in results]
+    assert (kinds.count(CommitUnknown), kinds.count(Unavailable)) == (51, 349)
+    assert writer.queued == 0
+    assert mistakes == []
+
+
+async def test_readers_get_their_turn_on_the_only_connection(settings: Settings, tenant_a: TestTenant) -> None:
+    """A tenant whose events never end does not keep the connection for itself."""
+    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=1000)
+    is_over = False
+
+    async def write() -> None:
+        while not is_over:
+            await writer.write(tenant_a.id, [prepared("m")])
+
+    writers = [asyncio.create_task(write()) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        for _ in range(5):
+            async with database.reading_session(tenant_a.id) as session:
+                assert len(await session.fetch(Statement("SELECT 1", (), {}), {})) == 1
+    is_over = True
+    await asyncio.gather(*writers)
+    await writer.close()
+    await database.close()
+
+
 _PID = text("SELECT pg_backend_pid()")
+# An ErrorResponse as a backend that is terminated sends it.
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_FAREWELL = b"E" + (4 + len(_FIELDS)).to_bytes(4, "big") + _FIELDS
 
 
 async def _kill(tenant: TestTenant, pid: int) -> None:
