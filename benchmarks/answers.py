@@ -9,7 +9,7 @@ from benchmarks.servers import Server
 from benchmarks.work import Row, Work
 from benchmarks.wrk import UNIQUE
 
-_ROWS = {Work.LIST: 50, Work.SEARCH: 10, Work.STATS: 9, Work.INSERT: 1}
+_ROWS = {Work.LIST: 50, Work.UNSEEN: 50, Work.SEARCH: 10, Work.STATS: 9, Work.INSERT: 1}
 # A list must have its order too. Stats may come in any, and a search through an approximate index may miss one of ten.
 _SHARED_HITS = 9
 

@@ -59,21 +59,22 @@ class BenchDatabase:
     tenant_id: str
     api_key: str
     model: LocalModel
+    name: str = _COPY
 
     @property
     def url(self) -> str:
         """The URL of the weak role, which every server uses."""
-        return _of_copy(self.postgres.runtime_url)
+        return _of_database(self.postgres.runtime_url, self.name)
 
     @property
     def owner_url(self) -> str:
         """The URL of the role that owns the tables."""
-        return _of_copy(self.postgres.owner_url)
+        return _of_database(self.postgres.owner_url, self.name)
 
     @property
     def sealer_url(self) -> str:
         """The URL of the role that seals the log."""
-        return _of_copy(self.postgres.sealer_url)
+        return _of_database(self.postgres.sealer_url, self.name)
 
     @property
     def postmaster_pid(self) -> int:
@@ -133,14 +134,16 @@ class BenchDatabase:
         self._as_superuser(change)
 
     def _as_superuser(self, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run(_connected(_of_copy(self.postgres.superuser_url), work))
+        return asyncio.run(_connected(_of_database(self.postgres.superuser_url, self.name), work))
 
 
 @contextmanager
-def bench_database(data_dir: Path, size: Size, model: LocalModel = LocalModel.MINILM) -> Iterator[BenchDatabase]:
+def bench_database(
+    data_dir: Path, size: Size, model: LocalModel = LocalModel.MINILM, *, writing: bool = True
+) -> Iterator[BenchDatabase]:
     """Start the server with this much data, loading it when it is new, and make a copy; stop when the block ends.
 
-    Its index is as wide as the vectors of `model`.
+    Its index is as wide as the vectors of `model`. Who does no `writing` is given no copy, but the data itself.
     """
     folder = data_dir / f"{size.folder}-{model}"
     note = folder / "largest-tenant.json"
@@ -156,9 +159,12 @@ def bench_database(data_dir: Path, size: Size, model: LocalModel = LocalModel.MI
             note.write_text(json.dumps(_load(postgres, size, model)))
         # What autovacuum does in the minutes after a load would disturb the measurement.
         asyncio.run(_connected(postgres.superuser_url.get_secret_value(), _vacuum))
-        asyncio.run(_copy(postgres))
+        if writing:
+            asyncio.run(_copy(postgres))
         largest = json.loads(note.read_text())
-        yield BenchDatabase(postgres, folder, largest["tenant_id"], largest["api_key"], model)
+        yield BenchDatabase(
+            postgres, folder, largest["tenant_id"], largest["api_key"], model, _COPY if writing else DATABASE
+        )
     finally:
         postgres.stop()
 
@@ -196,11 +202,7 @@ async def _copy(postgres: EmbeddedPostgres) -> None:
         await connection.execute(f"CREATE DATABASE {_COPY} TEMPLATE {DATABASE} OWNER {OWNER_ROLE} STRATEGY file_copy")
 
     await _connected(_of_database(postgres.superuser_url, "postgres"), copy)
-    await _connected(_of_copy(postgres.owner_url), _add_functions)
-
-
-def _of_copy(url: SecretStr) -> str:
-    return _of_database(url, _COPY)
+    await _connected(_of_database(postgres.owner_url, _COPY), _add_functions)
 
 
 def _of_database(url: SecretStr, name: str) -> str:

@@ -41,7 +41,10 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     with ExitStack() as stack:
-        databases = [stack.enter_context(bench_database(options.data_dir.resolve(), Size(size, 0))) for size in sizes]
+        databases = [
+            stack.enter_context(bench_database(options.data_dir.resolve(), Size(size, 0), writing=False))
+            for size in sizes
+        ]
         targets = [(stack.enter_context(product(database)), _queries(database)) for database in databases]
         versions = databases[0].versions()
         rows = [

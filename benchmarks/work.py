@@ -1,7 +1,7 @@
 """The pieces of work, in the words of each server, and how its answer is read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -28,6 +28,7 @@ class Work(StrEnum):
     """What a server is asked to do."""
 
     LIST = "list"
+    UNSEEN = "unseen"
     SEARCH = "search"
     STATS = "stats"
     # Last, since it makes the tables grow.
@@ -41,6 +42,7 @@ class Work(StrEnum):
 
 _TITLES = {
     Work.LIST: "list: newest 50 tool invocations, 9 fields",
+    Work.UNSEEN: "unseen: the list, in a document never seen before",
     Work.SEARCH: "search: nearest 10 chunks to a vector",
     Work.STATS: "stats: 30 days by action name",
     Work.INSERT: "insert: one durable event",
@@ -67,7 +69,7 @@ class Task:
 
 def product_tasks(since: datetime) -> dict[Work, Task]:
     """Return the work in the product's words."""
-    return {
+    return _completed({
         Work.LIST: Task(
             "auditEvents",
             "{ auditEvents(first: 50, filter: {actionType: {eq: TOOL_INVOCATION}})"
@@ -95,7 +97,7 @@ def product_tasks(since: datetime) -> dict[Work, Task]:
             {"event": {"model": "gpt-4o", **_EVENT}},
             lambda payload: [(payload["event"]["id"],)],
         ),
-    }
+    })  # fmt: skip
 
 
 def postgraphile_tasks(tenant_id: str, since: datetime) -> dict[Work, Task]:
@@ -105,7 +107,7 @@ def postgraphile_tasks(tenant_id: str, since: datetime) -> dict[Work, Task]:
         "actionName": "gpt-4o", "status": "succeeded", "submittedBy": "bench", **_EVENT,
     }  # fmt: skip
     order = 'orderBy: [CREATED_AT_DESC, ROW_ID_DESC], condition: {actionType: "tool_invocation"}'
-    return {
+    return _completed({
         Work.LIST: Task(
             "allAuditEvents",
             f"{{ allAuditEvents(first: 50, {order}) {{ nodes {{ rowId {_FIELDS} }} }} }}",
@@ -132,12 +134,12 @@ def postgraphile_tasks(tenant_id: str, since: datetime) -> dict[Work, Task]:
             {"event": event},
             lambda payload: [(payload["auditEvent"]["rowId"],)],
         ),
-    }
+    })  # fmt: skip
 
 
 def obvious_tasks(since: datetime) -> dict[Work, Task]:
     """Return the work in the words of peers/obvious_strawberry.py."""
-    return {
+    return _completed({
         Work.LIST: Task(
             "events",
             f'{{ events(first: 50, actionType: "tool_invocation") {{ id {_FIELDS} }} }}',
@@ -163,7 +165,13 @@ def obvious_tasks(since: datetime) -> dict[Work, Task]:
             {"event": {"actionName": "gpt-4o", **_EVENT}},
             lambda event: [(event["id"],)],
         ),
-    }
+    })  # fmt: skip
+
+
+def _completed(tasks: dict[Work, Task]) -> dict[Work, Task]:
+    """Add the list in a document of its own for each request, by a comment."""
+    listing = tasks[Work.LIST]
+    return {**tasks, Work.UNSEEN: replace(listing, document=f"# {UNIQUE}\n{listing.document}")}
 
 
 def _stats(name: str | None, group: Mapping[str, Any]) -> Row:

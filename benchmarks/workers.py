@@ -1,4 +1,7 @@
-"""`make bench-workers`: what a second worker process brings, into RESULTS.md."""
+"""`make bench-workers`: what a second worker process brings, into RESULTS.md.
+
+On two cores that depends on what PostgreSQL and the client leave: the more of the work is the server's own, the more.
+"""
 
 from contextlib import ExitStack
 
@@ -10,11 +13,11 @@ from benchmarks.report import RESULTS, comparison, conditions, write_section
 from benchmarks.servers import check_programs, product
 from benchmarks.work import Work
 
-_WORKS = (Work.LIST, Work.INSERT)
+_WORKS = (Work.UNSEEN, Work.LIST, Work.INSERT)
 
 
 def main() -> None:
-    """Measure list and insert with two workers and with one."""
+    """Measure with two workers and with one."""
     parser = make_parser(__doc__, rounds=3, seconds=5)
     add_size(parser, events=100_000, chunks=10_000)
     options = parser.parse_args()
