@@ -11,6 +11,8 @@ Path = tuple[str | int, ...]
 
 # All that a caller hears of an error that is none of the kinds below.
 INTERNAL_MESSAGE = "an internal error occurred; the operator finds it in the log by the request id"
+# What follows for a caller whose change may have been committed or not.
+MAY_BE_STORED = "the change may or may not be stored; look before you try again, or send events with an idempotency key"
 
 
 class ServiceError(Exception):
@@ -58,7 +60,7 @@ class TransactionLost(Unavailable):
 
 
 class CommitUnknown(Unavailable):
-    """The connection was lost during the commit: what was written is stored as a whole or not at all."""
+    """Nobody knows how the commit ended: what was written is stored as a whole or not at all."""
 
 
 class NotFound(ServiceError):

@@ -25,23 +25,20 @@ from app.audit.append import LogResult, PreparedEvent, append_events
 from app.database.database import Database
 from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId
-from app.errors import CommitUnknown, Timeout, TransactionLost, Unavailable
+from app.errors import MAY_BE_STORED, CommitUnknown, Timeout, TransactionLost, Unavailable
 
 # More at once bring nothing: PostgreSQL flushes its log for all of them together.
 _TRANSACTIONS = 4
-# A tenant's second one at a time makes groups smaller, and all of them cost more. It is worth it where so many events
-# wait that writing them takes longer than the flush.
+# Two of a tenant at once make groups smaller, and all of them cost more. It is worth it where so many events wait that
+# writing them takes longer than the flush.
 _TRANSACTIONS_PER_TENANT = 2
 _WORTH_A_SECOND = 100
 
-# Where one takes longer than this, as behind a lock or on a dying connection, a second one is worth it too.
+# It is also worth it where one takes longer than this, as behind a lock or on a dying connection.
 _PATIENCE_SECONDS = 1.0
 
 _STOPPING = "the server is stopping; try again"
-_STOPPED = (
-    "the server stopped before the commit was answered: the change may or may not be stored;"
-    " look before you try again, or send events with an idempotency key"
-)
+_STOPPED = f"the server stopped before the commit was answered: {MAY_BE_STORED}"
 _FULL = "too many events are waiting to be written; try again in a moment"
 
 
@@ -127,9 +124,10 @@ class EventWriter:
         return await item.results
 
     async def close(self, grace_seconds: float = 1.0) -> None:
-        """Take no more events, and wait until the last one is written; what takes longer is rolled back.
+        """Take no more events, and wait until the last one is written.
 
-        The server has waited for its requests by now, so that nobody is left to be told of what is written later.
+        What takes longer is given up: who waits for a transaction that is under way learns that it may or may not be
+        stored, the others that theirs is not. The server has waited for its requests by now, so that few are left.
         """
         self._is_closed = True
         loop = asyncio.get_running_loop()
@@ -141,18 +139,28 @@ class EventWriter:
                 for item in self._take(lane):
                     self._queued -= len(item.events)
                     item.fail(Unavailable(_STOPPING))
+            if lane.timer is not None:
+                lane.timer.cancel()
+        self._lanes = {tenant_id: lane for tenant_id, lane in self._lanes.items() if lane.runs}
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self) -> None:
-        """Start as many transactions as may run, tenants taking turns."""
+        """Start as many transactions as may run, tenants taking turns.
+
+        The last place is for tenants that have none, so that slow ones, with two each, don't hold up all others.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         for tenant_id, lane in list(self._lanes.items()):
-            if len(self._tasks) >= _TRANSACTIONS:
+            free = _TRANSACTIONS - len(self._tasks)
+            if free == 0:
                 return
-            if lane.is_due(now):
+            if not lane.is_due(now):
+                if lane.waiting and lane.timer is None and len(lane.runs) == 1:
+                    lane.timer = loop.call_at(lane.runs[0].since + _PATIENCE_SECONDS, self._look_again, lane)
+            elif free > 1 or not lane.runs:
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
                 run = _Run(self._take(lane), now)
@@ -160,8 +168,6 @@ class EventWriter:
                 task = loop.create_task(self._write_groups(tenant_id, lane, run))
                 self._tasks.add(task)
                 task.add_done_callback(partial(self._finish, tenant_id, lane, run))
-            elif len(lane.runs) == 1 and lane.waiting and lane.timer is None:
-                lane.timer = loop.call_at(lane.runs[0].since + _PATIENCE_SECONDS, self._look_again, lane)
 
     def _look_again(self, lane: _Lane) -> None:
         lane.timer = None
@@ -208,7 +214,7 @@ class EventWriter:
             for item in run.group:
                 if not item.is_repeatable:
                     item.fail(error)
-            await self._write_again(tenant_id, [[item] for item in run.group if item.is_repeatable])
+            await self._write_again(tenant_id, [[item] for item in run.group if item.is_repeatable], error)
         except TransactionLost:
             await self._write_again(tenant_id, [run.group])
         except (Unavailable, Timeout) as error:
@@ -236,8 +242,13 @@ class EventWriter:
                 results = await _append(session, run.group)
         _tell(run.group, results)
 
-    async def _write_again(self, tenant_id: TenantId, groups: list[list[_Waiting]]) -> None:
-        """Write once more, each group by itself; nothing is tried a third time."""
+    async def _write_again(
+        self, tenant_id: TenantId, groups: list[list[_Waiting]], doubt: CommitUnknown | None = None
+    ) -> None:
+        """Write once more, each group by itself; nothing is tried a third time.
+
+        Where the first time is in `doubt`, the failure of the second one does not remove it.
+        """
         for group in groups:
             try:
                 async with self._database.tenant_session(tenant_id) as session:
@@ -245,7 +256,7 @@ class EventWriter:
                 _tell(group, results)
             except Exception as error:  # noqa: BLE001 - it is told to the callers whose events it is about
                 for item in group:
-                    item.fail(error)
+                    item.fail(doubt or error)
 
 
 async def _append(session: TenantSession, group: Sequence[_Waiting]) -> list[LogResult]:

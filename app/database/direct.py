@@ -5,6 +5,8 @@ from typing import Any
 import asyncpg
 from sqlalchemy import URL
 
+from app.database.silence import end_when_silent
+
 
 async def connect_directly(url: URL, application_name: str, **server_settings: str) -> asyncpg.Connection:
     """Connect once; whoever asks closes the connection. Raises what the driver raises."""
@@ -14,4 +16,5 @@ async def connect_directly(url: URL, application_name: str, **server_settings: s
     }  # fmt: skip
     named = {"application_name": application_name, "TimeZone": "UTC", **server_settings}
     connection: asyncpg.Connection = await asyncpg.connect(**arguments, server_settings=named)
+    end_when_silent(connection)
     return connection

@@ -7,6 +7,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from app.database.silence import end_when_silent
 from app.settings import DatabaseSettings
 from app.validation import JsonText
 
@@ -42,6 +43,7 @@ def create_runtime_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
             },
         },
     )
+    event.listen(engine.sync_engine, "connect", _end_when_silent)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     event.listen(engine.sync_engine, "reset", _refuse_open_transaction)
     return engine
@@ -65,6 +67,10 @@ def create_owner_engine(url: URL) -> AsyncEngine:
             "server_settings": {"application_name": "konstruct-owner", "TimeZone": "UTC"},
         },
     )
+
+
+def _end_when_silent(dbapi_connection: Any, _entry: ConnectionPoolEntry) -> None:
+    end_when_silent(dbapi_connection.driver_connection)
 
 
 def _refuse_closed_connection(dbapi_connection: Any, _entry: ConnectionPoolEntry, _proxy: object) -> None:

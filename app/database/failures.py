@@ -32,6 +32,8 @@ _TRANSIENT_CLASSES = ("08", "53", "57", "40")
 # server's farewell and not yet the end of the connection, where `is_closed` still denies it.
 _BEFORE_SENDING = ("connection is closed", "not connected", "cannot switch to state", "cannot perform operation")
 
+# SQLSTATEs that say nothing of how a COMMIT ended: connection lost, server going down, statement completion unknown.
+_ENDED_UNKNOWN = ("08", "57P", "40003")
 
 DatabaseFailure = SQLAlchemyError | PostgresError | InterfaceError | InternalClientError | OSError
 
@@ -48,6 +50,14 @@ def sqlstate(error: BaseException) -> str | None:
 def was_sent(error: BaseException) -> bool:
     """Whether a statement that failed so may have reached PostgreSQL."""
     return not (isinstance(error, InterfaceError | InternalClientError) and str(error).startswith(_BEFORE_SENDING))
+
+
+def may_have_committed(error: BaseException) -> bool:
+    """Whether a COMMIT that failed so may have succeeded all the same: it was sent, and no refusal came back."""
+    if isinstance(error, PostgresError):
+        state = sqlstate(error)
+        return state is None or state.startswith(_ENDED_UNKNOWN)
+    return was_sent(error)
 
 
 def translate(error: DatabaseFailure) -> ServiceError | None:

@@ -32,11 +32,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.util import greenlet_spawn
 
-from app.database.failures import CONNECTION_LOST, translated_failures, was_sent
+from app.database.failures import CONNECTION_LOST, may_have_committed, translated_failures, was_sent
 from app.database.gate import Gate
 from app.database.statements import Statement, of_tenant
 from app.database.tenant_owned import TenantId
-from app.errors import CommitUnknown, TransactionLost
+from app.errors import MAY_BE_STORED, CommitUnknown, TransactionLost
 
 _TENANT = "tenant_id"
 
@@ -48,10 +48,7 @@ _SETTINGS = (
 )
 # A connection that does not answer by then is dead.
 _ROLLBACK_SECONDS = 5
-_COMMIT_UNKNOWN = (
-    "the database connection was lost during the commit: the change may or may not be stored;"
-    " look before you try again, or send events with an idempotency key"
-)
+_COMMIT_UNKNOWN = f"the database connection was lost during the commit: {MAY_BE_STORED}"
 
 
 class _TenantBoundSession(Session):
@@ -155,7 +152,7 @@ class TenantSession:
         try:
             tag = await self._driver.execute("COMMIT")
         except Exception as error:
-            if self._driver.is_closed() and was_sent(error):
+            if may_have_committed(error):
                 raise CommitUnknown(_COMMIT_UNKNOWN) from error
             raise
         if tag != "COMMIT":
@@ -255,5 +252,12 @@ async def _begins(connection: PoolProxiedConnection, begin: str) -> bool:
 
 
 async def _discard(connection: PoolProxiedConnection) -> None:
-    await greenlet_spawn(connection.invalidate)
-    await greenlet_spawn(connection.close)
+    await greenlet_spawn(_throw_away, connection)
+
+
+def _throw_away(connection: PoolProxiedConnection) -> None:
+    try:
+        connection.invalidate()
+    finally:
+        # Whatever interrupts it, the pool gets its place back.
+        connection.close()

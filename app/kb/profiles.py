@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy import select
 
 from app.database.database import Database
+from app.database.failures import translated_failures
 from app.embeddings import EmbeddingProvider, create_provider
 from app.models import EmbeddingProfile
 from app.settings import EmbeddingsProvider, EmbeddingsSettings
@@ -81,8 +82,9 @@ class Embeddings:
 
     async def refresh(self) -> Embedder:
         """Look which profile is active now; return its embedder."""
-        async with self._database.connection() as connection:
-            row = (await connection.execute(_ACTIVE)).one()
+        with translated_failures():
+            async with self._database.connection() as connection:
+                row = (await connection.execute(_ACTIVE)).one()
         profile = Profile(row.id, EmbeddingsProvider(row.provider), row.model, row.dimensions)
         if self._current is None or self._current.profile != profile:
             # The old one is closed at the end: other requests may still be using it.

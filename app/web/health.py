@@ -47,6 +47,6 @@ async def _problems(database: Database, embeddings: EmbeddingsSettings) -> list[
     try:
         async with asyncio.timeout(_READINESS_TIMEOUT_SECONDS), database.connection() as connection:
             return await find_problems(connection, embeddings)
-    except (SQLAlchemyError, Unavailable, OSError, TimeoutError) as error:
+    except (SQLAlchemyError, Unavailable, OSError) as error:
         log.warning("database_unreachable", error=type(error).__name__)
         return [Problem("database", "the database can't be reached")]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import INTERNAL_MESSAGE
+from app.errors import INTERNAL_MESSAGE, MAY_BE_STORED
 from app.observability.logging import get_logger
 from app.observability.metrics import Metrics
 from app.observability.request import RequestRecord, start_record
@@ -22,6 +22,8 @@ _KNOWN_ROUTES = frozenset({"/graphql", "/graphiql", "/export/audit-events", "/he
 
 # Probes every few seconds would drown the requests.
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+_STOPPING = f"the server is stopping and could not answer in time; if this was a mutation, {MAY_BE_STORED}"
 
 log = get_logger("konstruct.request")
 
@@ -46,8 +48,8 @@ class RequestMiddleware:
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
-            # The server stops and could wait no longer; what was not committed is rolled back.
-            await answer.fail(503, "UNAVAILABLE", "the server is stopping; try again")
+            # The server stops and could wait no longer. What was handed to the writer may still be committed.
+            await answer.fail(503, "UNAVAILABLE", _STOPPING)
             raise
         except Exception:
             log.exception("request_failed", request_id=record.request_id, path=route)

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from sqlalchemy import text
 from app.audit import AuditLogger, LlmCall, ToolCall
 from app.audit.append import LogOutcome
 from app.database.database import Database
+from app.database.direct import connect_directly
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate_to_head
+from app.database.urls import parse_database_url
 from app.kb.documents import ChunkInput, DocumentInput
 from app.kb.ingest import DocumentIngester, IngestOutcome
 from app.kb.profiles import Embeddings
@@ -326,6 +329,21 @@ async def test_clients_that_go_away_leave_the_pool_usable(
     rows = await stored_events(settings, tenant_a.id)
     assert {UUID(event_id) for event_id in acknowledged} <= {row["id"] for row in rows}
     assert len({row["input_summary"] for row in rows}) == len(rows) <= 100
+
+
+async def test_connections_end_when_the_other_side_is_silent(settings: Settings, database: Database) -> None:
+    """A machine that is gone without a word is noticed in half a minute, on pooled connections and on those beside."""
+    url = parse_database_url(settings.database.database_url, "KONSTRUCT_DATABASE_URL")
+    direct = await connect_directly(url, "test")
+    async with database.connection() as connection:
+        pooled: Any = (await connection.get_raw_connection()).driver_connection
+        drivers: tuple[Any, ...] = (pooled, direct)
+        for driver in drivers:
+            end = driver._transport.get_extra_info("socket")
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+    await direct.close()
 
 
 async def test_connection_that_does_not_answer_is_given_up(

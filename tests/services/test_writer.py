@@ -21,7 +21,7 @@ from app.database.statements import Statement
 from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
 from app.settings import Limits, Settings
 from app.validation import JsonText
-from tests.support.database import TestTenant, connect, stored_events
+from tests.support.database import TestTenant, connect, new_tenant, stored_events
 
 
 @pytest.fixture
@@ -332,6 +332,59 @@ async def test_connection_lost_while_a_commit_is_answered(
     assert await names_stored(tenant_a) == ["m0", "m1", "m2"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.exceptions.AdminShutdownError("terminating connection due to administrator command"),
+        TimeoutError(),
+        asyncpg.InternalClientError("unknown error in protocol implementation"),
+    ],
+)
+async def test_a_commit_that_fails_without_a_refusal_is_in_doubt(
+    database: Database, tenant_a: TestTenant, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is stored, whatever the driver says, and though the connection lives on: nothing is written again."""
+    execute = asyncpg.Connection.execute
+
+    async def execute_and_fail(connection: Any, query: str, *arguments: Any, **options: Any) -> str:
+        result = await execute(connection, query, *arguments, **options)
+        if query == "COMMIT":
+            raise error
+        return result
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", execute_and_fail)
+    writer = EventWriter(database, queued_events=1000, events_per_transaction=2)
+    writing = (writer.write(tenant_a.id, [prepared(f"m{n}")]) for n in range(2))
+    results = await asyncio.gather(*writing, return_exceptions=True)
+    # The first began alone, and the other one's commit is the last.
+    assert [type(result) for result in results] == [list, CommitUnknown]
+    assert await names_stored(tenant_a) == ["m0", "m1"]
+
+
+async def test_doubt_outlives_the_second_try(
+    database: Database, tenant_a: TestTenant, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keyed event whose commit is unknown, and whose repetition fails, is in doubt: not said to be refused."""
+    commit = TenantSession._commit
+
+    async def commit_and_lose(session: TenantSession) -> None:
+        await commit(session)
+        raise CommitUnknown("lost")
+
+    async def append_once(session: TenantSession, events: Any) -> list[LogResult]:
+        monkeypatch.setattr("app.audit.writer.append_events", refuse)
+        return await append_events(session, events)
+
+    async def refuse(_session: TenantSession, _events: Any) -> list[LogResult]:
+        raise Timeout("too slow")
+
+    monkeypatch.setattr(TenantSession, "_commit", commit_and_lose)
+    monkeypatch.setattr("app.audit.writer.append_events", append_once)
+    with pytest.raises(CommitUnknown):
+        await writer.write(tenant_a.id, [prepared("m", key="k")])
+    assert await names_stored(tenant_a) == ["m"]
+
+
 async def test_going_on_after_a_failed_statement_is_refused(database: Database, tenant_a: TestTenant) -> None:
     """COMMIT would answer with a ROLLBACK, unnoticed in a message of several statements."""
 
@@ -402,6 +455,40 @@ async def test_a_slow_transaction_does_not_hold_up_the_tenant(
     free.set()
     await slow
     assert writer.queued == 0
+
+
+async def test_slow_tenants_leave_a_place_for_others(
+    settings: Settings,
+    database: Database,
+    tenant_a: TestTenant,
+    tenant_b: TestTenant,
+    writer: EventWriter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two tenants whose transactions hang, all that they may have, do not keep a third from writing."""
+    monkeypatch.setattr("app.audit.writer._PATIENCE_SECONDS", 0.02)
+    third = await new_tenant(settings)
+    free = asyncio.Event()
+
+    async def slow_but_for_one(session: TenantSession, events: Any) -> list[LogResult]:
+        if session.tenant_id != third.id:
+            await free.wait()
+        return await append_events(session, events)
+
+    monkeypatch.setattr("app.audit.writer.append_events", slow_but_for_one)
+    slow = []
+    for tenant in (tenant_a, tenant_b):
+        for _ in range(4):
+            slow.append(asyncio.create_task(writer.write(tenant.id, [prepared("slow")])))
+            await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        await writer.write(third.id, [prepared("m")])
+    assert not any(task.done() for task in slow)
+    free.set()
+    await asyncio.gather(*slow)
+    assert writer.queued == 0
+    assert await names_stored(third) == ["m"]
 
 
 async def test_what_is_not_written_in_time_is_told_at_the_end(
