@@ -5,7 +5,7 @@ from typing import Any
 
 import strawberry
 
-from app.audit.append import LogResult
+from app.audit.recording import LogResult
 from app.auth.principal import Scope
 from app.errors import EmbeddingDimensionMismatch, IdempotencyConflict, UserMistake
 from graphql_schema.audit.types import AuditEvent

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
+from app.audit.append import append_events
 from app.audit.events import AuditEventValue, Escalation, LlmCall, ToolCall
+from app.audit.recording import LogOutcome, LogResult, PreparedEvent
 from app.audit.writer import EventWriter
 from app.database.database import Database
 from app.database.session import TenantSession

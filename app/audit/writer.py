@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from app.audit.append import LogResult, PreparedEvent, append_events
+from app.audit.append import append_events
+from app.audit.recording import LogResult, PreparedEvent
 from app.database.database import Database
 from app.database.session import TenantSession
 from app.database.tenant_owned import TenantId

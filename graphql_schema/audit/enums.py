@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 
-from app.audit.append import LogOutcome
 from app.audit.dimensions import Dimension
 from app.audit.events import ActionType, EscalationTarget, EventStatus
 from app.audit.order import OrderField
+from app.audit.recording import LogOutcome
 from app.audit.time_buckets import TimeInterval
 from graphql_schema.enums import graphql_enum
 

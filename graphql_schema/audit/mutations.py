@@ -6,8 +6,8 @@ from typing import Annotated, TypeVar
 
 import strawberry
 
-from app.audit.append import LogResult
 from app.audit.events import AuditEventValue
+from app.audit.recording import LogResult
 from app.errors import UserMistake
 from graphql_schema.audit.enums import LogOutcome
 from graphql_schema.audit.inputs import LogEscalationInput, LogEventsInput, LogLlmCallInput, LogToolCallInput

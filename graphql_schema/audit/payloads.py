@@ -4,7 +4,7 @@ from typing import Self
 
 import strawberry
 
-from app.audit.append import LogResult
+from app.audit.recording import LogResult
 from graphql_schema.audit.enums import LogOutcome
 from graphql_schema.audit.types import AuditEvent, AuditEventRow
 from graphql_schema.context import Context

@@ -4,8 +4,8 @@ The event is committed before the search is answered, so that no agent acts on p
 """
 
 from app.audit import AuditLogger
-from app.audit.append import LogOutcome
 from app.audit.events import ToolCall
+from app.audit.recording import LogOutcome
 from app.kb.search import SearchRequest, SearchResult
 from graphql_schema.context import Context
 

@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 
 from app.audit import AuditLogger, LlmCall
-from app.audit.append import LogOutcome
+from app.audit.recording import LogOutcome
 from app.auth.api_keys import hash_secret
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres

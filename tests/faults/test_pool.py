@@ -21,7 +21,7 @@ import websockets
 from sqlalchemy import text
 
 from app.audit import AuditLogger, LlmCall, ToolCall
-from app.audit.append import LogOutcome
+from app.audit.recording import LogOutcome
 from app.database.database import Database
 from app.database.direct import connect_directly
 from app.database.embedded import EmbeddedPostgres

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.audit import AuditLogger, ToolCall
-from app.audit.append import LogOutcome
+from app.audit.recording import LogOutcome
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
 from app.database.owner import owner_transaction

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from app.audit import AuditLogger, Escalation, LlmCall, ToolCall
-from app.audit.append import LogOutcome, LogResult
 from app.audit.events import AuditEventValue, EscalationTarget, EventStatus, RecordedEvent
+from app.audit.recording import LogOutcome, LogResult
 from app.auth.principal import Principal, Scope
 from app.database.database import Database
 from app.errors import AgentNotAllowed, IdempotencyConflict, InvalidInput, PayloadTooLarge, UserMistake

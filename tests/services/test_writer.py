@@ -12,7 +12,8 @@ from asyncpg import PostgresError
 from sqlalchemy import text
 
 from app.audit import AuditLogger, LlmCall
-from app.audit.append import LogOutcome, LogResult, PreparedEvent, append_events
+from app.audit.append import append_events
+from app.audit.recording import LogOutcome, LogResult, PreparedEvent
 from app.audit.writer import EventWriter
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
