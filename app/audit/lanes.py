@@ -9,6 +9,9 @@ them. For one that few have, reading in order would be. So a filter that the ind
 3. plainly: in order, until the page is full. The events are frequent then, though not among the first.
 
 Every way ends in the same exact conditions, so that they differ in nothing but time.
+
+The first two look at a bounded number of events and have one good plan each, which is kept: to plan them again for each
+request took two thirds of its time among ten million events.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,11 +62,11 @@ async def fetch_page(
     is_full: Callable[[list[Record]], bool],
 ) -> list[Record]:
     """Run the statement of the best lane; `is_full` tells whether rows are all that were wanted."""
-    if key is not None:
-        rows = await session.fetch(statement_of(Lane.WINDOW), values)
-        if is_full(rows):
-            return rows
-    return await fetch_all(session, key, statement_of, values)
+    if key is None:
+        return await session.fetch(statement_of(Lane.PLAIN), values)
+    await session.keep_plans()
+    rows = await session.fetch(statement_of(Lane.WINDOW), values)
+    return rows if is_full(rows) else await _fetch_candidates(session, key, statement_of, values)
 
 
 async def fetch_all(
@@ -72,9 +75,19 @@ async def fetch_all(
     """Run the statement over the candidates of the index, unless it knows none or too many."""
     if key is None:
         return await session.fetch(statement_of(Lane.PLAIN), values)
+    await session.keep_plans()
+    return await _fetch_candidates(session, key, statement_of, values)
+
+
+async def _fetch_candidates(
+    session: TenantSession, key: IndexKey, statement_of: Callable[[Lane], Statement], values: Mapping[str, Any]
+) -> list[Record]:
     given = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
     ((found,),) = await session.fetch(_COUNT_CANDIDATES, given)
-    return await session.fetch(statement_of(Lane.CANDIDATES if found <= MOST_CANDIDATES else Lane.PLAIN), given)
+    if found <= MOST_CANDIDATES:
+        return await session.fetch(statement_of(Lane.CANDIDATES), given)
+    await session.keep_plans(keep=False)
+    return await session.fetch(statement_of(Lane.PLAIN), given)
 
 
 def _window_end(plan: PagePlan, order: EventOrder) -> Any:

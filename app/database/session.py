@@ -128,6 +128,14 @@ class TenantSession:
         """Run a statement through the ORM; return the first column of its rows."""
         return await self.orm.scalars(statement, *args, **options)
 
+    async def keep_plans(self, *, keep: bool = True) -> None:
+        """Let this transaction's statements have plans that are made once a connection, whatever the values.
+
+        Left to itself PostgreSQL may plan a statement anew each time, as its estimates have it, which over many
+        partitions takes longer than looking up a few rows.
+        """
+        await self._driver.execute(f"SET LOCAL plan_cache_mode = {'force_generic_plan' if keep else 'auto'}")
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Undo what the block wrote when it fails, and leave the rest of the transaction as it is."""

@@ -216,6 +216,26 @@ async def test_all_lanes_give_the_same_pages(
                 assert count.value == len(newest_first)
 
 
+async def test_lanes_are_planned_once(settings: Settings, crowd: tuple[TestTenant, dict[str, list[UUID]]]) -> None:
+    """The window and the index have one plan a connection; a plain list is left to PostgreSQL's own judgement."""
+    tenant, _ = crowd
+    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    plans = Statement("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements", (), {})
+    for turn in range(4):
+        for kind in ("frequent", "rare", "old"):
+            where = AuditEventFilter(metadata=[JsonPredicate(("kind",), eq=kind)], search=f"word{kind}")
+            async with database.reading_session(tenant.id) as session:
+                await list_events(session, where, PageRequest(first=2 + turn % 2), LIMITS)
+    async with database.reading_session(tenant.id) as session:
+        made = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in await session.fetch(plans, {})}
+    await database.close()
+    lanes = {text: counts for text, counts in made.items() if "OFFSET" in text or "candidates" in text}
+    plain = [counts for text, counts in made.items() if "FROM audit_events" in text and text not in lanes]
+    # Each for two sizes of page: the index for what is rare, the window for all; and the count of the candidates.
+    assert sorted(lanes.values()) == [(2, 0), (2, 0), (6, 0), (6, 0), (8, 0)], made
+    assert [custom for _, custom in plain] == [2, 2], made
+
+
 async def test_plans_under_row_level_security(
     database: Database,
     settings: Settings,
