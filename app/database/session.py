@@ -92,7 +92,7 @@ class Transaction:
 class TenantSession:
     """One transaction of one tenant. Made by `tenant_session`, which commits it or rolls it back."""
 
-    __slots__ = ("_driver", "_engine", "_orm", "_transaction", "tenant_id")
+    __slots__ = ("_driver", "_engine", "_keeps_plans", "_orm", "_transaction", "tenant_id")
 
     def __init__(self, engine: AsyncEngine, transaction: Transaction) -> None:
         self.tenant_id = transaction.tenant_id
@@ -100,6 +100,7 @@ class TenantSession:
         self._transaction = transaction
         self._driver = transaction.driver
         self._orm: AsyncSession | None = None
+        self._keeps_plans = False
 
     @property
     def orm(self) -> AsyncSession:
@@ -129,12 +130,14 @@ class TenantSession:
         return await self.orm.scalars(statement, *args, **options)
 
     async def keep_plans(self, *, keep: bool = True) -> None:
-        """Let this transaction's statements have plans that are made once a connection, whatever the values.
+        """Let the statements from here on have plans that are made once a connection, whatever the values, or not.
 
         Left to itself PostgreSQL may plan a statement anew each time, as its estimates have it, which over many
         partitions takes longer than looking up a few rows.
         """
-        await self._driver.execute(f"SET LOCAL plan_cache_mode = {'force_generic_plan' if keep else 'auto'}")
+        if keep is not self._keeps_plans:
+            await self._driver.execute(f"SET LOCAL plan_cache_mode = {'force_generic_plan' if keep else 'auto'}")
+            self._keeps_plans = keep
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -180,6 +183,7 @@ class TenantSession:
             if was_sent(error):
                 raise CommitUnknown(_COMMIT_UNKNOWN) from error
             raise
+        self._keeps_plans = False
 
     async def _end(self) -> None:
         try:

@@ -44,6 +44,8 @@ async def by_words(
     """
     values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
     shape = (has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
+    # It looks up what a function of the database gives it, for which there is one good plan.
+    await session.keep_plans()
     return await session.fetch(_words_statement(shape, found.where), values)
 
 

@@ -7,10 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
 
 from app.auth.principal import Scope
 from app.database.database import Database
+from app.database.session import TenantSession
+from app.database.statements import Statement
 from app.kb import search
 from app.kb.candidates import SearchFilter, count_candidates
 from app.kb.search import SearchMode, SearchRequest, ShortfallReason, search_chunks
@@ -148,6 +151,27 @@ async def test_words_that_too_many_passages_hold_are_said_to_be_so(
         assert len(result.hits) == 2
         reasons.append(result.shortfall_reason)
     assert reasons == [None, ShortfallReason.SCAN_LIMIT_REACHED]
+
+
+async def test_plans_are_kept_for_words_and_not_for_vectors(library: Library, database: Database) -> None:
+    """A kept plan for vectors would read all partitions: PostgreSQL must see whose vectors they are, each time."""
+    modes = []
+
+    async def mode(session: TenantSession) -> str:
+        ((found,),) = await session.fetch(Statement("SHOW plan_cache_mode", (), {}), {})
+        return str(found)
+
+    direction = np.zeros(256, np.float32)
+    direction[0] = 1
+    async with database.reading_session(library.tenant.id) as session:
+        modes.append(await mode(session))
+        for kind in (SearchMode.KEYWORD, SearchMode.VECTOR, SearchMode.HYBRID):
+            request = SearchRequest(limit=2, mode=kind, words="parcel", vector=direction)
+            assert (await search_chunks(session, request, Limits())).hits
+            modes.append(await mode(session))
+    async with database.reading_session(library.tenant.id) as session:
+        modes.append(await mode(session))
+    assert modes == ["auto", "force_generic_plan", "auto", "force_generic_plan", "auto"]
 
 
 async def test_hybrid_is_what_a_text_is_searched_by(library: Library) -> None:
