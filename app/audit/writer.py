@@ -120,7 +120,9 @@ class EventWriter:
             lane = self._lanes[tenant_id] = _Lane()
         lane.waiting.append(item)
         lane.events += len(events)
-        self._start()
+        # Most come while a transaction is under way, and have nothing to start.
+        if not lane.runs or lane.events >= _WORTH_A_SECOND or lane.timer is None:
+            self._start()
         # A caller that goes away cancels its own results, and nothing else.
         return await item.results
 
@@ -185,9 +187,10 @@ class EventWriter:
 
     def _finish(self, tenant_id: TenantId, lane: _Lane, run: _Run, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        for item in run.group:
-            # Told already, unless the task was cancelled, and who knows how far it had come.
-            item.fail(CommitUnknown(_STOPPED))
+        if task.cancelled():
+            # Who knows how far it had come?
+            for item in run.group:
+                item.fail(CommitUnknown(_STOPPED))
         self._forget(run)
         lane.runs.remove(run)
         if not lane.waiting and not lane.runs:

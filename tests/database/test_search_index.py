@@ -22,8 +22,10 @@ from app.database.session import TenantSession
 from app.database.statements import Statement
 from app.filters import StringFilter
 from app.json_predicates import JsonPredicate
+from app.kb.search import SearchMode, SearchRequest, search_chunks
 from app.pagination import PageRequest
 from app.settings import Limits, Settings
+from tests.database.rows import add_rows
 from tests.support.database import TestTenant, connect, new_tenant
 
 CANDIDATES = "SELECT id FROM audit_event_candidates($1::jsonb[], $2, 100)"
@@ -234,6 +236,30 @@ async def test_lanes_are_planned_once(settings: Settings, crowd: tuple[TestTenan
     # Each for two sizes of page: the index for what is rare, the window for all; and the count of the candidates.
     assert sorted(lanes.values()) == [(2, 0), (2, 0), (6, 0), (6, 0), (8, 0)], made
     assert [custom for _, custom in plain] == [2, 2], made
+
+
+async def test_kept_plans_show_each_tenant_its_own(settings: Settings) -> None:
+    """On one connection, with one plan a statement, tenants take turns: each finds its own events and passages."""
+    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    tenants = [await new_tenant(settings) for _ in range(3)]
+    call = LlmCall(model="m", metadata={"order": 7}, input_summary="late refund")
+    own_events = {tenant.id: await log(database, tenant, [call]) for tenant in tenants}
+    own_passages = {tenant.id: [(await add_rows(settings, tenant.id)).chunk_id] for tenant in tenants}
+    wheres = (
+        AuditEventFilter(metadata=[JsonPredicate(("order",), eq=7)]),
+        AuditEventFilter(search="refund"),
+        AuditEventFilter(metadata=[JsonPredicate(("order",), eq=7)], search="refund"),
+    )
+    search = SearchRequest(limit=5, mode=SearchMode.KEYWORD, words="passage")
+    for turn in range(24):
+        tenant = tenants[turn % 3 if turn % 2 else turn // 8]
+        async with database.reading_session(tenant.id) as session:
+            for where in wheres:
+                assert await ids(session, where) == own_events[tenant.id]
+                assert await count_events(session, where, LIMITS) == BoundedCount(1, is_exact=True)
+            hits = (await search_chunks(session, search, LIMITS)).hits
+            assert [hit.passage.id for hit in hits] == own_passages[tenant.id]
+    await database.close()
 
 
 async def test_plans_under_row_level_security(
