@@ -146,7 +146,10 @@ class AuditEventFilter:
                 documents = predicate.documents()
                 if documents is not None:
                     break
-        return None if words is None and documents is None else IndexKey(documents, words)
+        if words is None and documents is None:
+            return None
+        others = (*(getattr(self, name) for name in _COLUMNS), self.sequence, self.and_, self.or_, self.not_)
+        return IndexKey(documents, words, is_all=all(other is None for other in others))
 
     def conjuncts(self) -> "Iterator[AuditEventFilter]":
         """Yield the filters all of which must hold: itself, and what lies in its `and`."""
@@ -157,10 +160,14 @@ class AuditEventFilter:
 
 @dataclass(frozen=True, slots=True)
 class IndexKey:
-    """What `audit_event_candidates` takes: JSON documents, one of which the metadata holds, and a web search."""
+    """What `audit_event_candidates` takes: JSON documents, one of which the metadata holds, and a web search.
+
+    `is_all` when the filter says nothing of other columns.
+    """
 
     documents: Sequence[str] | None
     words: str | None
+    is_all: bool
 
 
 def _web_search(text: str) -> str:

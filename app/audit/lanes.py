@@ -10,8 +10,8 @@ them. For one that few have, reading in order would be. So a filter that the ind
 
 Every way ends in the same exact conditions, so that they differ in nothing but time.
 
-The first two look at a bounded number of events and have one good plan each, which is kept: to plan them again for each
-request took two thirds of its time among ten million events.
+The window of a first page in the order of time is best read in that order, whoever the tenant is: it is planned once a
+connection. All else is planned each time, since the best plan depends on how much the tenant has.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.audit.filter import IndexKey
 from app.audit.order import NEWEST_FIRST, EventOrder
-from app.database.session import TenantSession
+from app.database.session import Plans, TenantSession
 from app.database.statements import Statement, compile_statement
 from app.models import AuditEvent
 from app.pagination import PagePlan
@@ -60,11 +60,16 @@ async def fetch_page(
     statement_of: Callable[[Lane], Statement],
     values: Mapping[str, Any],
     is_full: Callable[[list[Record]], bool],
+    *,
+    is_first: bool,
 ) -> list[Record]:
-    """Run the statement of the best lane; `is_full` tells whether rows are all that were wanted."""
+    """Run the statement of the best lane; `is_full` tells whether rows are all that were wanted.
+
+    `is_first` says that it is a first page in the order of time.
+    """
     if key is None:
         return await session.fetch(statement_of(Lane.PLAIN), values)
-    await session.keep_plans()
+    await session.plan(Plans.ONCE if is_first and key.is_all else Plans.EACH_TIME)
     rows = await session.fetch(statement_of(Lane.WINDOW), values)
     return rows if is_full(rows) else await _fetch_candidates(session, key, statement_of, values)
 
@@ -75,19 +80,16 @@ async def fetch_all(
     """Run the statement over the candidates of the index, unless it knows none or too many."""
     if key is None:
         return await session.fetch(statement_of(Lane.PLAIN), values)
-    await session.keep_plans()
     return await _fetch_candidates(session, key, statement_of, values)
 
 
 async def _fetch_candidates(
     session: TenantSession, key: IndexKey, statement_of: Callable[[Lane], Statement], values: Mapping[str, Any]
 ) -> list[Record]:
+    await session.plan(Plans.EACH_TIME)
     given = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
     ((found,),) = await session.fetch(_COUNT_CANDIDATES, given)
-    if found <= MOST_CANDIDATES:
-        return await session.fetch(statement_of(Lane.CANDIDATES), given)
-    await session.keep_plans(keep=False)
-    return await session.fetch(statement_of(Lane.PLAIN), given)
+    return await session.fetch(statement_of(Lane.CANDIDATES if found <= MOST_CANDIDATES else Lane.PLAIN), given)
 
 
 def _window_end(plan: PagePlan, order: EventOrder) -> Any:

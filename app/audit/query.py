@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, litera
 from app.audit.events import RecordedEvent
 from app.audit.filter import AuditEventFilter
 from app.audit.lanes import Lane, fetch_all, fetch_page, through
-from app.audit.order import NEWEST_FIRST, EventOrder
+from app.audit.order import NEWEST_FIRST, EventOrder, OrderField
 from app.audit.representation import JsonMember, json_array
 from app.database.session import TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
@@ -67,8 +67,13 @@ async def list_events(
         lambda lane: _list_statement((tuple(values), plan, order, wanted, lane), where),
         {**values, **plan.values},
         lambda rows: len(rows) > plan.size,
+        is_first=_is_first(plan, order),
     )
     return keyset.page(rows, plan)
+
+
+def _is_first(plan: PagePlan, order: EventOrder) -> bool:
+    return order.field is OrderField.CREATED_AT and not (plan.is_after or plan.is_before)
 
 
 @cached(_STATEMENTS, key=lambda shape, _where: ("list", shape))
@@ -119,6 +124,7 @@ async def list_events_as_json(
         lambda lane: _json_statement((tuple(values), plan, order, tuple(members), with_ends, lane), where),
         {**values, **plan.values},
         lambda rows: rows[0]["found"] > plan.size,
+        is_first=_is_first(plan, order),
     )
     events: str = row["events"] or "[]"
     if not with_ends:

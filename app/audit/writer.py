@@ -161,8 +161,7 @@ class EventWriter:
             if free == 0:
                 return
             if not lane.is_due(now):
-                if lane.waiting and lane.timer is None and len(lane.runs) == 1:
-                    lane.timer = loop.call_at(lane.runs[0].since + _PATIENCE_SECONDS, self._look_again, lane)
+                self._set_timer(lane)
             elif free > 1 or not lane.runs:
                 # To the end of the row, so that a busy tenant does not keep the others waiting.
                 self._lanes[tenant_id] = self._lanes.pop(tenant_id)
@@ -171,6 +170,12 @@ class EventWriter:
                 task = loop.create_task(self._write_groups(tenant_id, lane, run))
                 self._tasks.add(task)
                 task.add_done_callback(partial(self._finish, tenant_id, lane, run))
+                self._set_timer(lane)
+
+    def _set_timer(self, lane: _Lane) -> None:
+        if lane.waiting and lane.timer is None and len(lane.runs) == 1:
+            when = lane.runs[0].since + _PATIENCE_SECONDS
+            lane.timer = asyncio.get_running_loop().call_at(when, self._look_again, lane)
 
     def _look_again(self, lane: _Lane) -> None:
         lane.timer = None

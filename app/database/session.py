@@ -23,6 +23,7 @@ fields of one GraphQL request run concurrently, so each root field opens its own
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,19 @@ _SETTINGS = (
 )
 # A connection that does not answer by then is dead.
 _ROLLBACK_SECONDS = 5
-_COMMIT_UNKNOWN = f"the database connection was lost during the commit: {MAY_BE_STORED}"
+_COMMIT_UNKNOWN = f"the database did not say how the commit ended: {MAY_BE_STORED}"
+
+
+class Plans(Enum):
+    """How statements are planned.
+
+    Left to itself PostgreSQL goes by its estimates after some executions: among many events it may plan 17 partitions
+    each time for the sake of a few rows, and beside many small tenants it may keep a plan for an average tenant, by
+    which all of a large one is read.
+    """
+
+    ONCE = "force_generic_plan"
+    EACH_TIME = "force_custom_plan"
 
 
 class _TenantBoundSession(Session):
@@ -92,7 +105,7 @@ class Transaction:
 class TenantSession:
     """One transaction of one tenant. Made by `tenant_session`, which commits it or rolls it back."""
 
-    __slots__ = ("_driver", "_engine", "_keeps_plans", "_orm", "_transaction", "tenant_id")
+    __slots__ = ("_driver", "_engine", "_orm", "_plans", "_transaction", "tenant_id")
 
     def __init__(self, engine: AsyncEngine, transaction: Transaction) -> None:
         self.tenant_id = transaction.tenant_id
@@ -100,7 +113,7 @@ class TenantSession:
         self._transaction = transaction
         self._driver = transaction.driver
         self._orm: AsyncSession | None = None
-        self._keeps_plans = False
+        self._plans: Plans | None = None
 
     @property
     def orm(self) -> AsyncSession:
@@ -129,15 +142,11 @@ class TenantSession:
         """Run a statement through the ORM; return the first column of its rows."""
         return await self.orm.scalars(statement, *args, **options)
 
-    async def keep_plans(self, *, keep: bool = True) -> None:
-        """Let the statements from here on have plans that are made once a connection, whatever the values, or not.
-
-        Left to itself PostgreSQL may plan a statement anew each time, as its estimates have it, which over many
-        partitions takes longer than looking up a few rows.
-        """
-        if keep is not self._keeps_plans:
-            await self._driver.execute(f"SET LOCAL plan_cache_mode = {'force_generic_plan' if keep else 'auto'}")
-            self._keeps_plans = keep
+    async def plan(self, plans: Plans) -> None:
+        """Say how the statements from here on are planned, those within functions of the database too."""
+        if plans is not self._plans:
+            await self._driver.execute(f"SET LOCAL plan_cache_mode = {plans.value}")
+            self._plans = plans
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -150,6 +159,7 @@ class TenantSession:
         except BaseException:
             # A savepoint may hide an earlier one of its name, so that blocks nest.
             await self._driver.execute("ROLLBACK TO SAVEPOINT nested; RELEASE SAVEPOINT nested")
+            self._plans = None
             raise
         await self._driver.execute("RELEASE SAVEPOINT nested")
 
@@ -183,7 +193,7 @@ class TenantSession:
             if was_sent(error):
                 raise CommitUnknown(_COMMIT_UNKNOWN) from error
             raise
-        self._keeps_plans = False
+        self._plans = None
 
     async def _end(self) -> None:
         try:

@@ -82,8 +82,6 @@ async def nearest(
 ) -> tuple[list[Record], Lane]:
     """Return the passages nearest to a vector (as JSON text), with their `distance`, and the lane that found them."""
     values = {**found.values, "query": vector}
-    # Only with the values at hand does PostgreSQL see that one partition's index is enough.
-    await session.keep_plans(keep=False)
     if found.count > exact_candidates(dimensions) and not exact:
         if _oversampled(depth) > EF_SEARCH:
             await session.fetch(_LOOK_FARTHER, {"ef_search": str(min(_oversampled(depth), _EF_SEARCH_MOST))})

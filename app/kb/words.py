@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
 
-from app.database.session import TenantSession
+from app.database.session import Plans, TenantSession
 from app.database.statements import Statement, compile_statement, statement_cache
 from app.kb.candidates import PASSAGE, Candidates, SearchFilter, distance_to_query, within, written
 from app.models import KBChunk, KnowledgeBaseDocument
@@ -44,8 +44,8 @@ async def by_words(
     """
     values: dict[str, Any] = {**found.values, "words": words} | ({} if vector is None else {"query": vector})
     shape = (has_operators(words), dimensions if vector is not None else 0, depth, found.shape)
-    # It looks up what a function of the database gives it, for which there is one good plan.
-    await session.keep_plans()
+    # The plan of a tenant with few passages would be kept for one with many, within the function too.
+    await session.plan(Plans.EACH_TIME)
     return await session.fetch(_words_statement(shape, found.where), values)
 
 

@@ -14,7 +14,7 @@ from asyncpg import Record
 from app.audit import AuditLogger, LlmCall
 from app.audit.filter import AuditEventFilter
 from app.audit.lanes import MOST_CANDIDATES, WINDOW_EVENTS, Lane
-from app.audit.order import EventOrder, OrderField
+from app.audit.order import NEWEST_FIRST, EventOrder, OrderField
 from app.audit.query import BoundedCount, count_events, list_events, list_events_as_json
 from app.audit.representation import JsonMember
 from app.database.database import Database
@@ -218,24 +218,42 @@ async def test_all_lanes_give_the_same_pages(
                 assert count.value == len(newest_first)
 
 
-async def test_lanes_are_planned_once(settings: Settings, crowd: tuple[TestTenant, dict[str, list[UUID]]]) -> None:
-    """The window and the index have one plan a connection; a plain list is left to PostgreSQL's own judgement."""
+async def test_how_lanes_are_planned(settings: Settings, crowd: tuple[TestTenant, dict[str, list[UUID]]]) -> None:
+    """The window of a simple first page once a connection; all else, whose best plan is the tenant's, each time."""
     tenant, _ = crowd
-    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
     plans = Statement("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements", (), {})
-    for turn in range(4):
-        for kind in ("frequent", "rare", "old"):
-            where = AuditEventFilter(metadata=[JsonPredicate(("kind",), eq=kind)], search=f"word{kind}")
+    rare = [JsonPredicate(("kind",), eq="rare")]
+
+    async def planned(where: AuditEventFilter, order: EventOrder = NEWEST_FIRST, *, second: bool = False) -> list[str]:
+        database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+        page = PageRequest(first=2)
+        if second:
             async with database.reading_session(tenant.id) as session:
-                await list_events(session, where, PageRequest(first=2 + turn % 2), LIMITS)
-    async with database.reading_session(tenant.id) as session:
-        made = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in await session.fetch(plans, {})}
-    await database.close()
-    lanes = {text: counts for text, counts in made.items() if "OFFSET" in text or "candidates" in text}
-    plain = [counts for text, counts in made.items() if "FROM audit_events" in text and text not in lanes]
-    # Each for two sizes of page: the index for what is rare, the window for all; and the count of the candidates.
-    assert sorted(lanes.values()) == [(2, 0), (2, 0), (6, 0), (6, 0), (8, 0)], made
-    assert [custom for _, custom in plain] == [2, 2], made
+                rows = await list_events(session, where, PageRequest(first=1), LIMITS, order=order)
+            page = PageRequest(first=2, after=rows.cursor_of(rows.items[0]))
+            # Forgets how the first page was planned.
+            await database.engine.dispose()
+        for _ in range(8):
+            async with database.reading_session(tenant.id) as session:
+                await list_events(session, where, page, LIMITS, order=order)
+        async with database.reading_session(tenant.id) as session:
+            made = await session.fetch(plans, {})
+        await database.close()
+        kinds = []
+        for text, generic, custom in made:
+            lane = "window" if "OFFSET" in text else "count" if "count(*)" in text else "index"
+            if "OFFSET" in text or "candidates" in text:
+                kinds.append(f"{lane} {'once' if not custom else 'each time' if not generic else 'as it comes'}")
+        return sorted(kinds)
+
+    each_time = ["count each time", "index each time", "window each time"]
+    assert await planned(AuditEventFilter(metadata=rare)) == [*each_time[:2], "window once"]
+    assert await planned(AuditEventFilter(search="wordrare")) == [*each_time[:2], "window once"]
+    assert await planned(AuditEventFilter(metadata=rare), second=True) == each_time
+    assert "window each time" in await planned(AuditEventFilter(metadata=rare), EventOrder(OrderField.COST_USD))
+    llm_calls = AuditEventFilter(metadata=rare, action_type=StringFilter(eq="llm_call"))
+    assert await planned(llm_calls) == each_time
+    assert await planned(AuditEventFilter(and_=[llm_calls])) == each_time
 
 
 async def test_kept_plans_show_each_tenant_its_own(settings: Settings) -> None:
