@@ -33,7 +33,7 @@ _TRANSACTIONS = 4
 # Two of a tenant at once make groups smaller, and all of them cost more. It is worth it where so many events wait that
 # writing them takes longer than the flush.
 _TRANSACTIONS_PER_TENANT = 2
-_WORTH_A_SECOND = 100
+_WORTH_ANOTHER = 100
 
 # It is also worth it where one takes longer than this, as behind a lock or on a dying connection.
 _PATIENCE_SECONDS = 1.0
@@ -83,7 +83,7 @@ class _Lane:
         """Whether a transaction should begin."""
         if not self.waiting or len(self.runs) >= _TRANSACTIONS_PER_TENANT:
             return False
-        return not self.runs or self.events >= _WORTH_A_SECOND or now >= self.runs[0].since + _PATIENCE_SECONDS
+        return not self.runs or self.events >= _WORTH_ANOTHER or now >= self.runs[0].since + _PATIENCE_SECONDS
 
 
 class EventWriter:
@@ -121,7 +121,7 @@ class EventWriter:
         lane.waiting.append(item)
         lane.events += len(events)
         # Most come while a transaction is under way, and have nothing to start.
-        if not lane.runs or lane.events >= _WORTH_A_SECOND or lane.timer is None:
+        if not lane.runs or lane.events >= _WORTH_ANOTHER or lane.timer is None:
             self._start()
         # A caller that goes away cancels its own results, and nothing else.
         return await item.results
