@@ -67,11 +67,12 @@ async def fetch_page(
 
     `is_first` says that it is a first page in the order of time.
     """
-    if key is None:
-        return await session.fetch(statement_of(Lane.PLAIN), values)
-    await session.plan(Plans.ONCE if is_first and key.is_all else Plans.EACH_TIME)
-    rows = await session.fetch(statement_of(Lane.WINDOW), values)
-    return rows if is_full(rows) else await _fetch_candidates(session, key, statement_of, values)
+    if key is not None:
+        await session.plan(Plans.ONCE if is_first and key.is_all else Plans.EACH_TIME)
+        rows = await session.fetch(statement_of(Lane.WINDOW), values)
+        if is_full(rows):
+            return rows
+    return await fetch_all(session, key, statement_of, values)
 
 
 async def fetch_all(
@@ -80,12 +81,6 @@ async def fetch_all(
     """Run the statement over the candidates of the index, unless it knows none or too many."""
     if key is None:
         return await session.fetch(statement_of(Lane.PLAIN), values)
-    return await _fetch_candidates(session, key, statement_of, values)
-
-
-async def _fetch_candidates(
-    session: TenantSession, key: IndexKey, statement_of: Callable[[Lane], Statement], values: Mapping[str, Any]
-) -> list[Record]:
     await session.plan(Plans.EACH_TIME)
     given = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
     ((found,),) = await session.fetch(_COUNT_CANDIDATES, given)
