@@ -57,11 +57,13 @@ async def writing(settings: Settings, tenant: TestTenant) -> AsyncIterator[async
 
 
 async def leaves(settings: Settings, tenant: TestTenant) -> list[tuple[int, UUID]]:
-    """Return the tenant's log as its own session reads it."""
+    """Return the tenant's log as its own session reads it, its noted size checked in the same snapshot."""
     async with connect(settings.database.database_url, tenant.id) as connection:
-        rows = await connection.fetch("SELECT sequence, event_id FROM audit_log_leaves ORDER BY sequence")
-        size = await connection.fetchval("SELECT size FROM audit_log_states")
-    assert size == (len(rows) if rows else None)
+        rows = await connection.fetch(
+            "SELECT size, sequence, event_id FROM audit_log_states FULL JOIN audit_log_leaves USING (tenant_id)"
+            " ORDER BY sequence"
+        )
+    assert [row["size"] for row in rows] == [len(rows)] * len(rows)
     return [(row["sequence"], row["event_id"]) for row in rows]
 
 
