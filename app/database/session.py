@@ -21,6 +21,7 @@ Sessions are short: open one after the slow work (embedding, parsing) and close 
 fields of one GraphQL request run concurrently, so each root field opens its own.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -40,6 +41,9 @@ from app.database.tenant_owned import TenantId
 from app.errors import MAY_BE_STORED, CommitUnknown, TransactionLost
 
 _TENANT = "tenant_id"
+
+# Before each try to begin. Where a connection is lost the pool's others often are too: in a moment the driver knows.
+_WAITS = (0, 0.05, 0.2)
 
 # How indexes of vectors are read (see app.kb.lanes): set here, since it would cost each search a round trip.
 EF_SEARCH = 400
@@ -245,7 +249,8 @@ async def _open(
     begin = _begin(tenant_id, reading=reading)
     if inherited is not None and await _begins(inherited.connection, f"COMMIT; {begin}"):
         return Transaction(inherited.connection, tenant_id)
-    for _ in range(2):
+    for wait in _WAITS:
+        await asyncio.sleep(wait)
         connection = await engine.raw_connection()
         if await _begins(connection, begin):
             return Transaction(connection, tenant_id)

@@ -22,7 +22,9 @@ from app.audit.writer import EventWriter
 from app.auth.api_keys import ApiKeyAuthenticator
 from app.auth.backend import Authenticator
 from app.database.database import Database
+from app.database.embedded import EmbeddedPostgres
 from app.embeddings.none import NoProvider
+from app.integrity.sealer import Sealer
 from app.kb.documents import ChunkInput, DocumentInput
 from app.kb.ingest import DocumentIngester
 from app.observability.metrics import Metrics
@@ -33,7 +35,7 @@ from graphql_schema.documents import KnownDocument
 from graphql_schema.execution import PlainExecutor
 from graphql_schema.scalars import to_json
 from graphql_schema.schema import create_schema
-from tests.support.database import DIMENSIONS, TestTenant, embeddings_by, new_tenant
+from tests.support.database import DIMENSIONS, TestTenant, embeddings_by, fresh_database, new_tenant
 from tests.support.selections import DocumentMaker
 
 SCHEMA = create_schema(introspection=True).graphql_schema
@@ -172,10 +174,11 @@ class Filled:
         assert fast == slow
 
 
-@pytest.fixture
-def filled(settings: Settings) -> Iterator[Filled]:
-    """Events with and without every field, and documents with chunks."""
+@pytest.fixture(scope="module")
+def filled(postgres: EmbeddedPostgres) -> Iterator[Filled]:
+    """Events with and without every field, all sealed, and documents with chunks; nobody changes them any more."""
     with asyncio.Runner() as runner:
+        settings = runner.run(fresh_database(postgres, sealed=True))
         tenant = runner.run(new_tenant(settings))
         database = Database(settings.database)
         limits = Limits()
@@ -192,8 +195,14 @@ def filled(settings: Settings) -> Iterator[Filled]:
             limits=limits,
         )
         runner.run(_fill(AuditLogger(database, tenant.principal, limits), ingester, tenant))
+        runner.run(_seal(settings))
         yield Filled(runner, services, tenant)
         runner.run(database.close())
+
+
+async def _seal(settings: Settings) -> None:
+    assert settings.database.sealer_database_url is not None
+    await Sealer(settings.database.sealer_database_url).catch_up()
 
 
 async def _fill(logger: AuditLogger, ingester: DocumentIngester, tenant: TestTenant) -> None:

@@ -20,6 +20,7 @@ from app.auth.principal import Scope
 from app.settings import Settings
 from tests.api.test_live_trail import sealed
 from tests.support.database import TestTenant, new_tenant, server_environment
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer
 from tests.support.trail import LOG_EVENTS, Trail, filters, matches, simple_filters, varied_trail
 
@@ -98,7 +99,7 @@ async def test_csv_holds_no_formulas(
     calls = [{"llmCall": {"model": "m", "inputSummary": text, "latencyMs": 1}} for text in texts]
     await client_a.data(LOG_EVENTS, {"input": {"events": calls}})
     await sealed(settings, tenant_a, len(texts))
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         response = await http.get(
             exported.url, params={"format": "csv"}, headers={"authorization": f"Bearer {tenant_a.api_key}"}
         )
@@ -168,7 +169,7 @@ async def test_impossible_exports_are_refused_by_name(
 async def test_exporting_needs_a_credential_that_may_read(exported: Exported) -> None:
     """401 without one, 403 without the scope, and 405 for anything but GET."""
     secret, _ = await exported.tenant.new_key([scope for scope in Scope if scope is not Scope.AUDIT_READ])
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         nobody = await http.get(exported.url)
         writer = await http.get(exported.url, headers={"authorization": f"Bearer {secret}"})
         posted = await http.post(exported.url, headers={"authorization": f"Bearer {exported.tenant.api_key}"})
@@ -179,7 +180,7 @@ async def test_exporting_needs_a_credential_that_may_read(exported: Exported) ->
 
 async def test_other_tenants_are_not_exported(exported: Exported, tenant_b: TestTenant) -> None:
     """An export is of one's own tenant."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         response = await http.get(exported.url, headers={"authorization": f"Bearer {tenant_b.api_key}"})
     assert (response.status_code, response.text) == (200, "")
 

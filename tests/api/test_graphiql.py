@@ -10,6 +10,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from app.web.graphiql.routes import graphiql_routes
+from tests.support.database import wait_until
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import LiveServer
 
 SCRIPT = b"export const answer = 42;\n" * 100
@@ -167,8 +169,17 @@ async def test_page_that_is_not_built_says_how_to_build_it(tmp_path: Path, capsy
 
 async def test_parts_are_logged_as_the_page(server: LiveServer) -> None:
     """Whatever is asked for below the page is one route of the log and the metrics, not one each."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         for number, name in enumerate(("a.js", "b.js", "")):
             await http.get(f"{server.base_url}/graphiql/{name}", headers={"x-request-id": f"part-{number}"})
-    routes = {line["request_id"]: line["route"] for line in server.log_lines() if line.get("event") == "request"}
+    routes: dict[str, str] = {}
+
+    async def are_logged() -> bool:
+        routes.update(
+            (line["request_id"], line["route"]) for line in server.log_lines() if line.get("event") == "request"
+        )
+        return routes.keys() >= {f"part-{number}" for number in range(3)}
+
+    # An answer is sent before its line is written.
+    assert await wait_until(are_logged, seconds=PATIENCE_SECONDS)
     assert [routes[f"part-{number}"] for number in range(3)] == ["/graphiql"] * 3

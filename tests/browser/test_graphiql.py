@@ -25,6 +25,7 @@ from tests.support.browser import OFFLINE, Tab, chromium
 from tests.support.content_networks import CONTENT_NETWORKS
 from tests.support.database import fresh_database, new_tenant
 from tests.support.npm import npm
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer, live_server
 from tests.support.trail import LOG_EVENTS
 
@@ -37,8 +38,6 @@ Theme = Literal["light", "dark"]
 
 TITLES = ["LogACall", "LastFailures", "CostByModel", "OneRunAsATree", "IngestADocument", "LiveTail"]
 
-# Monaco is large, and events are sealed about a second after they were recorded.
-PATIENCE_MS = 15_000
 
 ADDRESS = re.compile(rb"""(?:src|href|url|import|from)\s*[=(]?\s*["'(]\s*(?:https?:)?//[^"')]*""")
 
@@ -107,9 +106,7 @@ class Visit(Tab):
 
     async def expect_connected(self) -> None:
         """Wait until GraphiQL is there and knows the schema."""
-        await expect(self.page.get_by_label("Operation Editor").locator(".view-line").first).to_be_visible(
-            timeout=PATIENCE_MS
-        )
+        await expect(self.page.get_by_label("Operation Editor").locator(".view-line").first).to_be_visible()
         await expect(self.page.locator(".graphiql-sidebar .graphiql-spinner")).to_have_count(0)
 
     async def value(self, editor: str) -> str:
@@ -149,7 +146,7 @@ class Visit(Tab):
 
     async def result(self, field: str, *, containing: str = "") -> Any:
         """Wait for an answer that holds the field and a text; return the field's value."""
-        async with asyncio.timeout(PATIENCE_MS / 1000):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 text = await self.value("response.json")
                 if f'"{field}"' in text and containing in text:
@@ -168,10 +165,10 @@ class Visit(Tab):
 
     async def kept(self) -> str:
         """Return all that outlives the tab, and what can be seen of it from outside."""
-        # GraphiQL writes half a second after the last change.
-        await asyncio.sleep(1)
+        # GraphiQL writes half a second after the last change, by a timer that runs before this one.
         text: str = await self.page.evaluate(
-            "JSON.stringify([localStorage, document.cookie, location.href, document.title, history.state])"
+            "() => new Promise(resolve => setTimeout(resolve, 1000)).then(() =>"
+            " JSON.stringify([localStorage, document.cookie, location.href, document.title, history.state]))"
         )
         return text
 
@@ -280,7 +277,7 @@ async def test_editor_knows_the_schema(
         )
         await page.keyboard.press("Control+Space")
         offered = page.locator(".suggest-widget .monaco-list-row")
-        await expect(offered.filter(has_text="tenantName")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(offered.filter(has_text="tenantName")).to_be_visible()
         await page.screenshot(path=tmp_path / f"schema-{color_scheme}.png")
         assert visiting.hosts == {"127.0.0.1"}
         assert visiting.errors == []
@@ -362,7 +359,7 @@ async def test_wrong_key_is_told_in_words(server: LiveServer, demo: Demo, browse
         await expect(page.get_by_label("Connection")).to_contain_text("Not connected")
         await visiting.open_tab("LiveTail")
         await visiting.run_button.click()
-        await expect(page.get_by_label("Result Window")).to_contain_text("refuses subscriptions", timeout=PATIENCE_MS)
+        await expect(page.get_by_label("Result Window")).to_contain_text("refuses subscriptions")
         assert json.loads(await visiting.value("response.json")) == {
             "errors": [{"message": "The server refuses subscriptions without a key that is valid, neither revoked nor"
             " expired."}]

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from tests.support.database import TestTenant
 from tests.support.npm import npm
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import LiveServer
 
 ROOT = Path(__file__).parents[2]
@@ -60,8 +61,9 @@ def test_codegen_and_urql(node_client: Path, server: LiveServer, tenant_a: TestT
 async def test_gql(server: LiveServer, tenant_a: TestTenant) -> None:
     """The Python client asks, writes and follows, and checks its documents against our schema."""
     headers = {"Authorization": f"Bearer {tenant_a.api_key}"}
-    http = HTTPXAsyncTransport(url=server.graphql_url, headers=headers)
-    async with Client(transport=http, fetch_schema_from_transport=True) as session:
+    http = HTTPXAsyncTransport(url=server.graphql_url, headers=headers, timeout=PATIENCE_SECONDS)
+    client = Client(transport=http, fetch_schema_from_transport=True, execute_timeout=PATIENCE_SECONDS)
+    async with client as session:
         mutation = (
             "mutation($input: LogToolCallInput!) { logToolCall(input: $input) { outcome event { id metadata } } }"
         )
@@ -79,8 +81,11 @@ async def test_gql(server: LiveServer, tenant_a: TestTenant) -> None:
         url=server.websocket_url,
         init_payload=headers,
         subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
+        connect_timeout=PATIENCE_SECONDS,
+        ack_timeout=PATIENCE_SECONDS,
     )
-    async with asyncio.timeout(30), Client(transport=socket) as session:
+    client = Client(transport=socket, execute_timeout=PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS), client as session:
         subscription = (
             "subscription($filter: AuditEventFilter) { auditEventLogged(afterSequence: -1, filter: $filter) { id } }"
         )

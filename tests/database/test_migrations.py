@@ -36,6 +36,7 @@ from tests.support.database import (
     test_settings,
     wait_until,
 )
+from tests.support.patience import PATIENCE_SECONDS
 
 PASSWORD = "p%4@:/#?&=+ ü"
 OWNER_PASSWORD = "the-owner-password"
@@ -326,9 +327,9 @@ async def test_a_killed_migration_lets_another_finish(postgres: EmbeddedPostgres
             return bool(await observer.fetchval(query, what) == 1)
 
         killed = start_migration(empty)
-        assert await wait_until(lambda: waiting("transactionid"), seconds=20)
+        assert await wait_until(lambda: waiting("transactionid"), seconds=PATIENCE_SECONDS)
         patient = start_migration(empty)
-        assert await wait_until(lambda: waiting("advisory"), seconds=20)
+        assert await wait_until(lambda: waiting("advisory"), seconds=PATIENCE_SECONDS)
         killed.kill()
         await finish(killed)
         await transaction.rollback()

@@ -21,7 +21,8 @@ from app.errors import Unavailable
 from app.models import AuditEvent
 from app.settings import Limits, Settings
 from tests.database.rows import TenantRows, add_rows
-from tests.support.database import connect, new_tenant, stored_events
+from tests.support.database import connect, hear_farewell, new_tenant, pool_of, stored_events
+from tests.support.patience import PATIENCE_SECONDS
 
 # Without the predicate, so that row level security alone decides.
 EVENTS = Statement("SELECT id FROM audit_events", (), {})
@@ -41,7 +42,7 @@ async def two(settings: Settings) -> tuple[TenantRows, TenantRows]:
 @pytest.fixture
 async def narrow(settings: Settings) -> AsyncIterator[Database]:
     """A pool of one connection, for which all others wait."""
-    database = Database(settings.database.model_copy(update={"database_pool_size": 1}))
+    database = pool_of(settings, 1)
     yield database
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     async with database.engine.connect() as connection:
@@ -79,7 +80,7 @@ async def test_a_crowd_of_readers_and_writers_never_mixes_tenants(
     settings: Settings, two: tuple[TenantRows, TenantRows]
 ) -> None:
     """600 sessions over two connections: some write, some fail, some are cancelled, each sees its own tenant only."""
-    database = Database(settings.database.model_copy(update={"database_pool_size": 2}))
+    database = pool_of(settings, 2)
     chance = random.Random(11)
     finished = 0
 
@@ -179,14 +180,16 @@ async def test_others_get_a_connection_among_readers(narrow: Database, two: tupl
     readers = [asyncio.create_task(read_on(rows)) for rows in two for _ in range(4)]
     await asyncio.sleep(0.05)
     tenant = "SELECT COALESCE(current_setting('app.current_tenant', true), '')"
-    async with asyncio.timeout(5):
-        for _ in range(10):
-            async with narrow.connection() as connection:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                assert not driver.is_in_transaction()
-                assert (await connection.exec_driver_sql(tenant)).scalar_one() == ""
-    is_over = True
-    await asyncio.gather(*readers)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(10):
+                async with narrow.connection() as connection:
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
+                    assert not driver.is_in_transaction()
+                    assert (await connection.exec_driver_sql(tenant)).scalar_one() == ""
+    finally:
+        is_over = True
+        await asyncio.gather(*readers)
 
 
 async def test_a_failed_transaction_is_left_like_any_other(
@@ -235,11 +238,13 @@ async def test_a_lost_connection_is_not_left_to_others(
     async def lose() -> None:
         async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
             ((own,),) = await session.fetch(pid, {})
+            driver: Any = session._driver
+            is_over = asyncio.Event()
+            driver.add_termination_listener(lambda _driver: is_over.set())
             superuser = await asyncpg.connect(postgres.superuser_url.get_secret_value())
             await superuser.execute("SELECT pg_terminate_backend($1)", own)
             await superuser.close()
-            # The server says so at once, and the driver reads it while we wait.
-            await asyncio.sleep(0.2)
+            await asyncio.wait_for(is_over.wait(), PATIENCE_SECONDS)
 
     async def read() -> list[UUID]:
         async with narrow.reading_session(TenantId(rows.tenant_id)) as session:
@@ -249,3 +254,20 @@ async def test_a_lost_connection_is_not_left_to_others(
     assert answers == [[rows.event_id]] * 2
     async with connect(settings.database.database_url, rows.tenant_id) as app:
         assert await app.fetchval("SELECT count(*) FROM audit_events") == 1
+
+
+async def test_connections_that_heard_the_farewell_are_replaced(
+    settings: Settings, two: tuple[TenantRows, TenantRows]
+) -> None:
+    """As when the server restarts: who asks before their ends were read waits a moment and gets a new one."""
+    rows = two[0]
+    database = pool_of(settings, 4)
+    connections = [await database.engine.connect() for _ in range(4)]
+    for connection in connections:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await connection.close()
+        hear_farewell(driver)
+        asyncio.get_running_loop().call_later(0.01, driver._transport.abort)
+    async with database.tenant_session(TenantId(rows.tenant_id)) as session:
+        assert await seen(session) == expected(rows)
+    await database.close()

@@ -19,6 +19,7 @@ from app.integrity.sealer import Sealer, seal_step
 from app.settings import Settings
 from tests.database.rows import INSUFFICIENT_PRIVILEGE, insert_event, sqlstate_of, superuser_url
 from tests.support.database import TestTenant, connect, fresh_database, new_tenant, wait_until
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +258,7 @@ async def test_sealer_goes_on_after_a_lost_connection(
             async with connect(own_settings.database.database_url) as app, app.transaction():
                 await app.execute("SELECT set_tenant($1)", tenant.id)
                 await insert_event(app, tenant.id)
-            assert await wait_until(lambda number=number: is_sealed(number), seconds=15)
+            assert await wait_until(lambda number=number: is_sealed(number), seconds=PATIENCE_SECONDS)
             async with connect(superuser_url(postgres, own_settings)) as superuser:
                 await superuser.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

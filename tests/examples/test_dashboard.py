@@ -27,7 +27,6 @@ from tests.support.trail import LOG_EVENTS
 ROOT = Path(__file__).parents[2]
 MADE = shutil.ignore_patterns("node_modules", "dist", "gql")
 # Events are sealed about a second after they were recorded; numbers are renewed every three.
-PATIENCE_MS = 15_000
 # Whether a chart shows anything in the colour of its series, which neither its axes nor its grid have.
 IS_DRAWN = """(canvas, name) => {
     const probe = document.createElement("canvas").getContext("2d");
@@ -127,10 +126,8 @@ class Visit(Tab):
     async def expect_events(self, count: int) -> None:
         """Wait for the headline and the list to count so many events."""
         total = self.page.get_by_label("Totals").locator("div", has=self.page.get_by_text("Events")).locator("dd")
-        await expect(total).to_have_text(str(count), timeout=PATIENCE_MS)
-        await expect(self.page.get_by_label("Events", exact=True)).to_contain_text(
-            f"{count} event", timeout=PATIENCE_MS
-        )
+        await expect(total).to_have_text(str(count))
+        await expect(self.page.get_by_label("Events", exact=True)).to_contain_text(f"{count} event")
 
     async def listed(self) -> list[str | None]:
         """Return the ids of the page of events."""
@@ -144,7 +141,7 @@ class Visit(Tab):
 
     async def expect_live(self) -> None:
         """Wait until the tail follows."""
-        await expect(self.page.get_by_role("status")).to_have_text("Live", timeout=PATIENCE_MS)
+        await expect(self.page.get_by_role("status")).to_have_text("Live")
 
 
 @asynccontextmanager
@@ -221,7 +218,7 @@ async def test_dashboard_shows_the_trail_and_follows_it(konstruct: Konstruct, da
         await visiting.expect_live()
         await expect(visiting.tail).to_have_count(35)
         await konstruct.log_tool_call("Hello while you watch")
-        await expect(visiting.tail.first).to_contain_text("Hello while you watch", timeout=PATIENCE_MS)
+        await expect(visiting.tail.first).to_contain_text("Hello while you watch")
         await visiting.expect_events(36)
         await expect(page.locator("tr.event").first).to_contain_text("Hello while you watch")
 
@@ -237,7 +234,7 @@ async def test_dashboard_shows_the_trail_and_follows_it(konstruct: Konstruct, da
         await konstruct.log(
             {"toolCall": {"toolName": "kb_search"}}, {"toolCall": {"toolName": "x", "status": "FAILED"}}
         )
-        await expect(visiting.tail).to_have_count(4, timeout=PATIENCE_MS)
+        await expect(visiting.tail).to_have_count(4)
         await chip.click()
         await visiting.expect_events(38)
 
@@ -289,7 +286,7 @@ async def test_live_tail_misses_nothing_while_it_is_cut_off(
             await visiting.expect_live()
             await konstruct.log_tool_call(f"after {missed[-1]}")
             shown = [f"after {missed[-1]}", *reversed(missed), *shown]
-            await expect(visiting.tail.locator(".summary")).to_have_text(shown, timeout=PATIENCE_MS)
+            await expect(visiting.tail.locator(".summary")).to_have_text(shown)
 
 
 async def test_refused_key_is_told_in_words(konstruct: Konstruct, dashboard: str, browser: Browser) -> None:
@@ -312,7 +309,7 @@ async def test_live_tail_ends_with_its_key(konstruct: Konstruct, dashboard: str,
         await visiting.expect_live()
         async with owner_transaction(konstruct.tenant.settings.database) as connection:
             await revoke_api_key(connection, key_id)
-        await expect(page.get_by_role("status")).to_have_text("Ended: the key is no longer valid.", timeout=PATIENCE_MS)
+        await expect(page.get_by_role("status")).to_have_text("Ended: the key is no longer valid.")
         await page.get_by_role("button", name="24 hours").click()
         await expect(page.get_by_label("Events", exact=True).get_by_role("alert")).to_contain_text(
             "Could not load this: "

@@ -22,7 +22,7 @@ from app.database.statements import Statement
 from app.errors import CommitUnknown, IdempotencyConflict, Timeout, Unavailable
 from app.settings import Limits, Settings
 from app.validation import JsonText
-from tests.support.database import TestTenant, connect, new_tenant, stored_events
+from tests.support.database import TestTenant, connect, hear_farewell, new_tenant, stored_events
 
 
 @pytest.fixture
@@ -182,8 +182,7 @@ async def test_farewell_read_before_the_commit_is_made_good(
         results = await append_events(session, events)
         if not told:
             told.append(True)
-            session._driver._protocol.data_received(_FAREWELL)  # type: ignore[attr-defined]
-            assert not session._driver.is_closed()
+            hear_farewell(session._driver)
         return results
 
     monkeypatch.setattr("app.audit.writer.append_events", append_and_hear)
@@ -539,9 +538,6 @@ async def test_readers_get_their_turn_on_the_only_connection(settings: Settings,
 
 
 _PID = text("SELECT pg_backend_pid()")
-# An ErrorResponse as a backend that is terminated sends it.
-_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
-_FAREWELL = b"E" + (4 + len(_FIELDS)).to_bytes(4, "big") + _FIELDS
 
 
 async def _kill(tenant: TestTenant, pid: int) -> None:

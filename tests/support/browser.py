@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.support.patience import PATIENCE_SECONDS
 
 # What is on no loopback address can't be reached, not even by its number.
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from app.settings import (
     ServerSettings,
     Settings,
 )
+from tests.support.patience import PATIENCE_SECONDS
 
 ALL_SCOPES = tuple(Scope)
 
@@ -153,6 +154,23 @@ async def connect(url: SecretStr | None, tenant_id: UUID | None = None) -> Async
                 await transaction.rollback()
     finally:
         await connection.close()
+
+
+def pool_of(settings: Settings, size: int) -> Database:
+    """Open a pool of a given size, for whose connections one may wait long."""
+    changes = {"database_pool_size": size, "database_pool_timeout_seconds": PATIENCE_SECONDS}
+    return Database(settings.database.model_copy(update=changes))
+
+
+def hear_farewell(driver: Any) -> None:
+    """Let asyncpg's connection read what a backend says that is terminated, and not yet the end of the connection."""
+    driver._protocol.data_received(_FAREWELL)
+    assert not driver.is_closed()
+
+
+# An ErrorResponse as PostgreSQL sends it.
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_FAREWELL = b"E" + (4 + len(_FIELDS)).to_bytes(4, "big") + _FIELDS
 
 
 async def stored_events(settings: Settings, tenant_id: UUID) -> Sequence[asyncpg.Record]:

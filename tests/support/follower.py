@@ -10,6 +10,7 @@ from typing import Any
 from websockets import ClientConnection, Subprotocol
 from websockets.asyncio.client import connect as open_websocket
 
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import LiveServer
 
 FOLLOW = (
@@ -24,12 +25,12 @@ class Follower:
 
     socket: ClientConnection
 
-    async def message(self, seconds: float = 10) -> dict[str, Any]:
+    async def message(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Return the next message of the protocol; raises `TimeoutError` and `ConnectionClosed`."""
         message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), seconds))
         return message
 
-    async def event(self, seconds: float = 10) -> dict[str, Any]:
+    async def event(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Return the next event."""
         message = await self.message(seconds)
         assert message["type"] == "next", message
@@ -57,7 +58,7 @@ async def following(
 ) -> AsyncIterator[Follower]:
     """Subscribe; the socket is closed when the block ends."""
     protocol = Subprotocol("graphql-transport-ws")
-    async with open_websocket(server.websocket_url, subprotocols=[protocol]) as socket:
+    async with open_websocket(server.websocket_url, subprotocols=[protocol], open_timeout=PATIENCE_SECONDS) as socket:
         credential = {"authorization": f"Bearer {api_key}"}
         await socket.send(json.dumps({"type": "connection_init", "payload": credential}))
         assert json.loads(await socket.recv()) == {"type": "connection_ack"}

@@ -16,8 +16,9 @@ import httpx
 
 from app.settings import Settings
 from tests.support.database import server_environment
+from tests.support.patience import PATIENCE_SECONDS
 
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class LiveServer:
         lines = self.log_file.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def stop(self, timeout: float = 20) -> int:
+    def stop(self, timeout: float = PATIENCE_SECONDS) -> int:
         """Ask the server to stop; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -70,36 +71,48 @@ def running_server(
     environment: Mapping[str, str], folder: Path, *arguments: str, code: Path | None = None
 ) -> Iterator[LiveServer]:
     """Run the server in exactly this environment until the block ends."""
+    for _ in range(3):
+        server = _start(environment, folder, arguments, code)
+        try:
+            if _answers(server):
+                yield server
+                return
+        finally:
+            _end(server.process)
+        # Another process may have taken the port before the server did.
+        if "address already in use" not in server.log_file.read_text():
+            break
+    raise AssertionError(f"the server did not start:\n{server.log_file.read_text()}")
+
+
+def _start(environment: Mapping[str, str], folder: Path, arguments: tuple[str, ...], code: Path | None) -> LiveServer:
     port = free_port()
     log_file = folder / f"server-{port}.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--port", str(port), *arguments]
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=code, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    server = LiveServer(process, f"http://127.0.0.1:{port}", log_file)
-    try:
-        _wait_until_it_answers(server)
-        yield server
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    return LiveServer(process, f"http://127.0.0.1:{port}", log_file)
 
 
-def _wait_until_it_answers(server: LiveServer) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(server: LiveServer) -> bool:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
+    while time.monotonic() < deadline and server.process.poll() is None:
         try:
             if httpx.get(f"{server.base_url}/healthz", timeout=1, verify=False).status_code == 200:
-                return
+                return True
         except httpx.TransportError:
             time.sleep(0.05)
-    raise AssertionError(f"the server did not start:\n{server.log_file.read_text()}")
+    return False
 
 
 @dataclass(slots=True)
@@ -129,7 +142,7 @@ class GraphQLClient:
 
     url: str
     api_key: str | None
-    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60, verify=False))
+    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=PATIENCE_SECONDS, verify=False))
 
     async def execute(self, query: str, variables: Mapping[str, Any] | None = None, **headers: str) -> Answer:
         """Send one operation."""
