@@ -25,6 +25,7 @@ from app.observability.logging import configure_logging
 from app.sample_data.demo import Demo, prepare_demo
 from app.settings import DatabaseSettings, LogFormat, ServerSettings, Settings, SettingsError
 from app.web.graphiql.routes import HOW_TO_BUILD, is_built
+from app.web.protocol import JoiningProtocol
 
 
 def serve(
@@ -48,6 +49,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
+        http=JoiningProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -118,6 +120,7 @@ async def _prepare(
 def _run_dev_server(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
     config = uvicorn.Config(
         create_app(settings),
+        http=JoiningProtocol,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.server.shutdown_seconds,
