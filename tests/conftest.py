@@ -11,12 +11,18 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from app.database.database import Database
 from app.database.embedded import EmbeddedPostgres
 from app.settings import Settings
 from tests.support.database import TestTenant, fresh_database, new_tenant
 from tests.support.server import GraphQLClient, LiveServer, live_server
+
+# The machine may stall in the middle of an example.
+hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("tests")
 
 _used_postgres: list[str] = []
 

@@ -39,8 +39,9 @@ _BATCH = 200
 _PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
 _STEP_SECONDS = 0.2
-# A sealer at rest says every ten seconds that it is there.
+# A sealer at rest says every ten seconds that it is there. One that starts with the server takes a while to say so.
 _SEALER_SILENCE_SECONDS = 60
+_SEALER_PATIENCE_SECONDS = 10.0
 _NO_SEALER = (
     "nothing seals the log, so that no event would ever come: set KONSTRUCT_SEALER_DATABASE_URL for the server, or run"
     " `konstruct seal`"
@@ -142,7 +143,7 @@ class LiveTrail:
 
     async def _size_of_sealed(self, tenant_id: TenantId) -> int:
         """Return the size of the tenant's log; raise `Unavailable` when nobody seals it."""
-        deadline = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+        deadline = asyncio.get_running_loop().time() + _SEALER_PATIENCE_SECONDS
         while True:
             async with self._database.reading_session(tenant_id) as session:
                 seen = await session.fetch(_SEALER_AT_WORK, {})

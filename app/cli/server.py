@@ -27,6 +27,10 @@ from app.settings import DatabaseSettings, LogFormat, ServerSettings, Settings, 
 from app.web.graphiql.routes import HOW_TO_BUILD, is_built
 from app.web.protocol import JoiningProtocol
 
+# One of several worker processes that does not answer for so long is killed, with the requests that it has, and
+# replaced. A busy machine may well stall for some seconds.
+_WORKER_SILENCE_SECONDS = 30
+
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -54,6 +58,7 @@ def serve(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.server.shutdown_seconds,
+        timeout_worker_healthcheck=_WORKER_SILENCE_SECONDS,
         ws_max_size=settings.limits.request_bytes,
     )
 

@@ -258,7 +258,7 @@ async def test_server_sent_events_need_a_credential(server: LiveServer, tenant_a
 
 
 async def test_without_a_sealer_one_is_told_so(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    """Nothing would ever come: that is said at once, with the remedy."""
+    """Nothing would ever come: that is said soon, with the remedy."""
     settings = await fresh_database(postgres)
     tenant = await new_tenant(settings)
     with live_server(settings, tmp_path) as server:

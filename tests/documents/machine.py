@@ -122,7 +122,7 @@ class Machine:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
-                process.wait(30)
+                process.wait(PATIENCE_SECONDS)
         return Ran(is_ready, log.read_text())
 
     def _graphql(self, block: Block, text: str) -> Ran:
@@ -151,11 +151,12 @@ def _becomes_ready(process: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _first_event(url: str, key: str, document: str) -> dict[str, Any]:
-    with open_websocket(url.replace("http", "ws", 1), subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+    url, protocols = url.replace("http", "ws", 1), [Subprotocol("graphql-transport-ws")]
+    with open_websocket(url, subprotocols=protocols, open_timeout=PATIENCE_SECONDS) as socket:
         socket.send(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {key}"}}))
-        assert json.loads(socket.recv(30)) == {"type": "connection_ack"}
+        assert json.loads(socket.recv(PATIENCE_SECONDS)) == {"type": "connection_ack"}
         socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": document}}))
-        answer: dict[str, Any] = json.loads(socket.recv(30))["payload"]
+        answer: dict[str, Any] = json.loads(socket.recv(PATIENCE_SECONDS))["payload"]
     return answer
 
 

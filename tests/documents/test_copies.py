@@ -18,6 +18,7 @@ from app.settings import Settings
 from tests.database.test_migrations import catalogue
 from tests.support.database import TestTenant, connect, new_tenant, stored_events, test_settings, wait_until
 from tests.support.follower import following
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer, live_server
 
 LOG = 'mutation { logToolCall(input: { toolName: "t", idempotencyKey: "%s" }) { outcome event { id } } }'
@@ -61,7 +62,7 @@ async def original(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Or
             logged = [(await client.data(LOG % number))["logToolCall"]["event"]["id"] for number in range(3)]
             await client.data(INGEST)
 
-            await wait_until_sealed(client)
+            await wait_until_sealed(client, 3)
             await client.http.aclose()
         yield Original(postgres, settings, tenant, other, logged)
     finally:
@@ -78,14 +79,14 @@ async def client_of(server: LiveServer, tenant: TestTenant) -> AsyncIterator[Gra
         await client.http.aclose()
 
 
-async def wait_until_sealed(client: GraphQLClient) -> None:
-    """Wait until all events have their place in the log."""
+async def wait_until_sealed(client: GraphQLClient, count: int) -> None:
+    """Wait until the client's server sees so many events, each with its place in the log."""
 
     async def is_sealed() -> bool:
         nodes = (await client.data(LIST))["auditEvents"]["nodes"]
-        return all(node["sequence"] is not None for node in nodes)
+        return len(nodes) == count and all(node["sequence"] is not None for node in nodes)
 
-    assert await wait_until(is_sealed, seconds=20)
+    assert await wait_until(is_sealed, seconds=PATIENCE_SECONDS)
 
 
 def run(program: Path, *arguments: str) -> None:
@@ -138,7 +139,7 @@ async def test_a_restored_server_is_as_the_first_one(
             assert repeated == {"outcome": "DUPLICATE", "event": {"id": original.event_ids[0]}}
             new = (await client.data(LOG % "new"))["logToolCall"]["event"]["id"]
             async with following(server, original.tenant.api_key, after=2) as follower:
-                event = await follower.event(30)
+                event = await follower.event()
             assert (event["id"], event["sequence"]) == (new, "3")
             assert len((await client.data(SEARCH))["kbSearch"]["hits"]) == 1
             assert (await stranger.data(LIST))["auditEvents"]["nodes"] == []
@@ -182,15 +183,19 @@ async def test_a_server_on_a_replica_reads_and_refuses_to_write(
             url = f"{server.base_url}/export/audit-events"
             exported = await client.http.get(url, headers={"Authorization": f"Bearer {key}"})
             assert len(exported.text.splitlines()) == len(before)
-            assert (await client.http.get(f"{server.base_url}/readyz")).status_code == 200
+
+            async def is_ready() -> bool:
+                return bool((await client.http.get(f"{server.base_url}/readyz")).status_code == 200)
+
+            assert await wait_until(is_ready, seconds=PATIENCE_SECONDS)
         with live_server(original.settings, tmp_path) as primary:
-            async with client_of(primary, original.tenant) as writer:
+            async with client_of(primary, original.tenant) as writer, client_of(server, original.tenant) as reader:
                 # The replica hears that a sealer is at work.
                 await writer.data(LOG % "at first")
-                await wait_until_sealed(writer)
+                await wait_until_sealed(reader, len(before) + 1)
                 async with following(server, key, after=len(before)) as follower:
                     logged = (await writer.data(LOG % "then"))["logToolCall"]["event"]["id"]
-                    assert (await follower.event(20))["id"] == logged
+                    assert (await follower.event())["id"] == logged
     assert len(await stored_events(original.settings, original.tenant.id)) == len(before) + 2
 
 
@@ -207,6 +212,6 @@ async def test_a_recorded_search_needs_a_database_that_takes_writes(
             async def is_known() -> bool:
                 return (await agent.execute("{ viewer { subject } }")).codes == []
 
-            assert await wait_until(is_known, seconds=20)
+            assert await wait_until(is_known, seconds=PATIENCE_SECONDS)
             assert (await agent.execute(SEARCH)).codes == ["UNAVAILABLE"]
             assert (await person.execute(SEARCH)).codes == []

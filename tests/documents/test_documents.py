@@ -28,6 +28,7 @@ from tests.documents.machine import (
     running_dev,
 )
 from tests.support.npm import npm
+from tests.support.patience import PATIENCE_SECONDS
 
 DOCUMENTS = [
     ROOT / "README.md",
@@ -89,9 +90,6 @@ def to_run(document: str) -> list[Block]:
     return [block for block in BLOCKS[document] if block.language in RUN_HERE and "not run" not in block.said]
 
 
-_SEALED_SECONDS = 10
-
-
 @pytest.mark.parametrize("document", [name for name in BLOCKS if to_run(name)])
 def test_what_a_document_says_is_so(document: str, make_machine: MakeMachine) -> None:
     """Each block succeeds, or fails where the document says so, and prints what the document shows."""
@@ -100,7 +98,7 @@ def test_what_a_document_says_is_so(document: str, make_machine: MakeMachine) ->
     for block in to_run(document):
         ran = machine.run(block)
         shown = block.output
-        deadline = time.monotonic() + _SEALED_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while "/export/" in block.text and not ran.output and time.monotonic() < deadline:
             # An export has events a second after they were recorded.
             time.sleep(0.2)

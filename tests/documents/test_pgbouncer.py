@@ -20,6 +20,7 @@ from app.settings import Settings
 from tests.documents.blocks import blocks_of
 from tests.support.database import new_tenant
 from tests.support.follower import following
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer, free_port, live_server
 
 ROOT = Path(__file__).parents[2]
@@ -49,12 +50,12 @@ def pooled(settings: Settings) -> Iterator[LiveServer]:
                 yield server
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_SECONDS)
 
 
 def wait_until_it_listens(port: int, log: Path) -> None:
     """Wait for PgBouncer; fail with what it said when it does not come up."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -107,7 +108,9 @@ async def test_live_trail_and_export_work_through_pgbouncer(pooled: LiveServer, 
         await client.data(LOG)
         assert (await follower.event())["sequence"] == "0"
     await client.http.aclose()
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {tenant.api_key}"}) as http:
+    async with httpx.AsyncClient(
+        timeout=PATIENCE_SECONDS, headers={"Authorization": f"Bearer {tenant.api_key}"}
+    ) as http:
         exported = await http.get(f"{pooled.base_url}/export/audit-events")
     assert len(exported.text.splitlines()) == 1
     assert [line["event"] for line in pooled.log_lines() if "interrupted" in line["event"]] == []

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -17,6 +18,7 @@ import websockets
 from app.settings import Settings
 from tests.support.database import TestTenant, connect, stored_events, wait_until
 from tests.support.follower import following
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer, live_server
 
 LOG = """
@@ -42,7 +44,7 @@ async def start_mutation(server: LiveServer, settings: Settings, tenant: TestTen
 
     async def send() -> httpx.Response:
         headers = {"authorization": f"Bearer {tenant.api_key}"}
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
             return await http.post(server.graphql_url, json={"query": LOG}, headers=headers)
 
     task = asyncio.create_task(send())
@@ -52,26 +54,39 @@ async def start_mutation(server: LiveServer, settings: Settings, tenant: TestTen
             query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
             return bool(await owner.fetchval(query))
 
-    assert await wait_until(is_waiting, seconds=10)
+    assert await wait_until(is_waiting, seconds=PATIENCE_SECONDS)
     return task
 
 
-async def exit_code(server: LiveServer, seconds: float) -> int | None:
+async def exit_code(server: LiveServer) -> int | None:
     """Wait for the process to end; return its exit code, or `None` when it goes on."""
     try:
-        return await asyncio.to_thread(server.process.wait, seconds)
+        return await asyncio.to_thread(server.process.wait, PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         return None
+
+
+async def refuses(server: LiveServer) -> bool:
+    """Whether nobody listens on the server's port."""
+    address = urlsplit(server.base_url)
+    try:
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
 
 
 @contextlib.asynccontextmanager
 async def idle_socket(server: LiveServer, tenant: TestTenant) -> AsyncIterator[websockets.ClientConnection]:
     """Open an authenticated WebSocket connection on which nothing happens."""
     protocol = websockets.Subprotocol("graphql-transport-ws")
-    async with websockets.connect(server.websocket_url, subprotocols=[protocol]) as socket:
+    async with websockets.connect(
+        server.websocket_url, subprotocols=[protocol], open_timeout=PATIENCE_SECONDS
+    ) as socket:
         payload = {"Authorization": f"Bearer {tenant.api_key}"}
         await socket.send(json.dumps({"type": "connection_init", "payload": payload}))
-        assert json.loads(await asyncio.wait_for(socket.recv(), 10))["type"] == "connection_ack"
+        assert json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))["type"] == "connection_ack"
         yield socket
 
 
@@ -79,17 +94,15 @@ async def test_mutation_in_flight_is_answered_before_the_process_ends(
     settings: Settings, tenant_a: TestTenant, tmp_path: Path
 ) -> None:
     """A mutation that waits when SIGTERM comes is committed and answered; new connections are refused (C68)."""
-    with live_server(settings, tmp_path) as server:
+    with live_server(settings, tmp_path, KONSTRUCT_SHUTDOWN_SECONDS="120") as server:
         async with key_held(settings, tenant_a):
             mutation = await start_mutation(server, settings, tenant_a)
             server.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(1)
+            assert await wait_until(lambda: refuses(server), seconds=PATIENCE_SECONDS)
             assert server.process.poll() is None
-            with pytest.raises(httpx.ConnectError):
-                async with httpx.AsyncClient() as http:
-                    await http.get(f"{server.base_url}/healthz")
+            assert not mutation.done()
         answer = await mutation
-        code = await exit_code(server, 5)
+        code = await exit_code(server)
     logged = answer.json()["data"]["logLlmCall"]
     (row,) = await stored_events(settings, tenant_a.id)
     assert logged == {"outcome": "RECORDED", "event": {"id": str(row["id"])}, "userErrors": []}
@@ -105,12 +118,12 @@ async def test_mutation_that_never_ends_is_rolled_back(
             mutation = await start_mutation(server, settings, tenant_a)
             started = time.perf_counter()
             server.process.send_signal(signal.SIGTERM)
-            code = await exit_code(server, 15)
+            code = await exit_code(server)
             took = time.perf_counter() - started
             answer = await mutation
     assert answer.status_code == 503
     assert "may or may not be stored" in answer.json()["errors"][0]["message"]
-    assert 2 <= took < 8
+    assert 2 <= took < 60
     assert await stored_events(settings, tenant_a.id) == []
     async with connect(settings.database.database_url, tenant_a.id) as connection:
         assert await connection.fetchval("SELECT count(*) FROM audit_idempotency_keys") == 0
@@ -121,9 +134,9 @@ async def test_idle_connections_do_not_keep_the_process_alive(
     settings: Settings, tenant_a: TestTenant, tmp_path: Path
 ) -> None:
     """Idle WebSockets are closed as going away, idle HTTP connections too, and the process ends at once (C68)."""
-    with live_server(settings, tmp_path) as server:
+    with live_server(settings, tmp_path, KONSTRUCT_SHUTDOWN_SECONDS="120") as server:
         async with contextlib.AsyncExitStack() as stack:
-            http = await stack.enter_async_context(httpx.AsyncClient())
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_SECONDS))
             client = GraphQLClient(server.graphql_url, tenant_a.api_key, http)
             await asyncio.gather(*(client.data("{ auditEvents { nodes { id } } }") for _ in range(5)))
             sockets = [await stack.enter_async_context(idle_socket(server, tenant_a)) for _ in range(3)]
@@ -132,12 +145,13 @@ async def test_idle_connections_do_not_keep_the_process_alive(
             closed = []
             for socket in sockets:
                 with pytest.raises(websockets.ConnectionClosed):
-                    await asyncio.wait_for(socket.recv(), 10)
+                    await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
                 closed.append(socket.close_code)
-            code = await exit_code(server, 15)
+            code = await exit_code(server)
             took = time.perf_counter() - started
     assert set(closed) <= {1001, 1012}
-    assert took < 5
+    # The time that requests under way would be given was not waited for.
+    assert took < 60
     assert code == 0
 
 
@@ -147,11 +161,10 @@ async def test_idle_subscriptions_do_not_keep_the_process_alive(
     """Followers to whom nothing comes are closed as going away, on either transport (C68)."""
     query = {"query": "subscription { auditEventLogged { id } }"}
     headers = {"authorization": f"Bearer {tenant_a.api_key}", "accept": "text/event-stream"}
-    with live_server(settings, tmp_path) as server:
-        # The sealer says that it is there within a moment of its start.
+    with live_server(settings, tmp_path, KONSTRUCT_SHUTDOWN_SECONDS="120") as server:
         async with contextlib.AsyncExitStack() as stack:
             followers = [await stack.enter_async_context(following(server, tenant_a.api_key)) for _ in range(3)]
-            http = await stack.enter_async_context(httpx.AsyncClient(timeout=20))
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_SECONDS))
             stream = await stack.enter_async_context(
                 http.stream("POST", server.graphql_url, json=query, headers=headers)
             )
@@ -160,26 +173,24 @@ async def test_idle_subscriptions_do_not_keep_the_process_alive(
             server.process.send_signal(signal.SIGTERM)
             for follower in followers:
                 with pytest.raises(websockets.ConnectionClosed):
-                    await follower.message(10)
+                    await follower.message()
                 assert follower.socket.close_code in {1001, 1012}
             with contextlib.suppress(httpx.RemoteProtocolError):
                 async for _ in stream.aiter_bytes():
                     pass
-            code = await exit_code(server, 15)
+            code = await exit_code(server)
             took = time.perf_counter() - started
-    assert took < 8
+    assert took < 60
     assert code == 0
 
 
 async def test_signal_ends_several_workers(settings: Settings, tenant_a: TestTenant, tmp_path: Path) -> None:
     """With two worker processes, SIGTERM to the parent ends them all; nobody listens afterwards."""
     with live_server(settings, tmp_path, "--workers", "2") as server:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
             client = GraphQLClient(server.graphql_url, tenant_a.api_key, http)
             assert (await client.data("{ viewer { subject } }"))["viewer"]["subject"] == "test-key"
         server.process.send_signal(signal.SIGTERM)
-        code = await exit_code(server, 15)
-        with pytest.raises(httpx.ConnectError):
-            async with httpx.AsyncClient() as http:
-                await http.get(f"{server.base_url}/healthz")
+        code = await exit_code(server)
+        assert await refuses(server)
     assert code == 0

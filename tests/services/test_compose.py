@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from app.database.embedded import EmbeddedPostgres
 from app.settings import ServerSettings, Settings
 from tests.services.test_cli import konstruct
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import running_server
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_the_roles_are_made_right_and_the_server_starts(tmp_path: Path) -> None:
         made = konstruct("tenants", "create", "--name", "Acme", environment=here("admin"))
         assert made.stdout.startswith("Made the tenant Acme")
         with running_server(here("server"), tmp_path) as server:
-            ready = httpx.get(f"{server.base_url}/readyz")
+            ready = httpx.get(f"{server.base_url}/readyz", timeout=PATIENCE_SECONDS)
             assert (ready.status_code, ready.json()) == (200, {"status": "ready", "problems": []})
     finally:
         postgres.stop()

@@ -24,6 +24,7 @@ from app.models import KBChunk, KnowledgeBaseDocument
 from app.pagination import PageRequest
 from app.settings import Limits
 from tests.support.database import DIMENSIONS, TestTenant, connect, embeddings_by, stored_events
+from tests.support.patience import PATIENCE_SECONDS
 
 LIMITS = Limits()
 
@@ -306,23 +307,22 @@ RUNS = [
 @pytest.mark.parametrize(("text", "mime_type"), RUNS)
 async def test_unbroken_text_is_cut_in_time_while_the_loop_answers(text: str, mime_type: MimeType) -> None:
     """Texts without good places to cut finish in seconds with a bounded number of chunks, beside other work (C92)."""
-    longest_wait = 0.0
+    turns = 0
 
-    async def stay_responsive() -> None:
-        nonlocal longest_wait
+    async def work_beside() -> None:
+        nonlocal turns
         while True:
-            asked = time.perf_counter()
             await asyncio.sleep(0.01)
-            longest_wait = max(longest_wait, time.perf_counter() - asked)
+            turns += 1
 
-    other_work = asyncio.create_task(stay_responsive())
+    other_work = asyncio.create_task(work_beside())
     started = time.perf_counter()
     chunks = await asyncio.to_thread(chunk_text, text, mime_type)
     took = time.perf_counter() - started
-    await asyncio.sleep(0.02)
     other_work.cancel()
-    assert took < 10
-    assert longest_wait < 1
+    assert took < PATIENCE_SECONDS
+    # Had the cutting held the interpreter, there would be none; a machine that stalls takes some.
+    assert turns >= 3 or took < 0.2
     assert all(0 < len(chunk) <= CHUNK_CHARACTERS for chunk in chunks)
     sizes = [len(token_ids(chunk)) for chunk in chunks]
     assert max(sizes) <= CHUNK_TOKENS
@@ -336,7 +336,7 @@ async def test_megabyte_without_a_space_is_ingested(ingester: DocumentIngester, 
     started = time.perf_counter()
     result = await ingester.ingest(tenant_a.id, DocumentInput(external_id="X", title="T", text="a" * 1_000_000))
     assert stored(result, IngestOutcome.CREATED).chunk_count == 650
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < PATIENCE_SECONDS
     assert await counts(tenant_a) == (1, 650)
 
 
@@ -485,8 +485,10 @@ async def test_readers_see_the_old_or_the_new_version_only(
             seen.append(await texts_of(database, tenant_a, document.id))
 
     reader = asyncio.create_task(read())
-    for turn in range(30):
+    for turn in range(2000):
         stored(await ingester.ingest(tenant_a.id, passages(*(TEN if turn % 2 else THREE))), IngestOutcome.UPDATED)
+        if turn >= 30 and TEN in seen and THREE in seen:
+            break
     is_done = True
     await reader
     assert [texts for texts in seen if texts not in (TEN, THREE)] == []

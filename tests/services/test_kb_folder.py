@@ -17,6 +17,7 @@ from app.kb.chunking import MimeType
 from app.kb.conversion import UnreadableFile, convert_file, html_to_markdown
 from app.settings import Settings
 from tests.support.database import TestTenant, connect, new_tenant, server_environment
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer
 
 HTML = b"""<!doctype html><html><head><title>Returns policy</title><style>p { color: red }</style></head><body>
@@ -178,13 +179,22 @@ async def test_killed_run_leaves_no_half_document(settings: Settings, tmp_path: 
         assert row is not None
         return row["documents"], row["broken"]
 
-    process = start(settings, tenant, tmp_path)
-    while (await look())[0] < 5:
-        assert process.poll() is None
-        await asyncio.sleep(0.02)
-    process.kill()
-    # Nor do the processes that read files for it live on, which would keep its output open.
-    await asyncio.to_thread(process.communicate, timeout=20)
+    async with connect(settings.database.database_url, tenant.id) as holder:
+        # Who takes the key of one of the later documents waits: so the run can't end by itself.
+        await holder.execute(
+            "INSERT INTO kb_documents"
+            " (tenant_id, id, external_id, title, mime_type, version, content_hash, chunk_count)"
+            " VALUES ($1, $2, 'manual-30.md', 'Held', 'text/plain', 1, 'hash', 0)",
+            tenant.id,
+            uuid4(),
+        )
+        process = start(settings, tenant, tmp_path)
+        while (await look())[0] < 5:
+            assert process.poll() is None
+            await asyncio.sleep(0.02)
+        process.kill()
+        # Nor do the processes that read files for it live on, which would keep its output open.
+        await asyncio.to_thread(process.communicate, timeout=PATIENCE_SECONDS)
     documents, broken = await look()
     assert (documents < 60, broken) == (True, 0)
     code, summary = await run(settings, tenant, tmp_path)

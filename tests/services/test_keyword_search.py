@@ -19,6 +19,7 @@ from app.kb.search import SearchMode, SearchRequest, ShortfallReason, search_chu
 from app.kb.words import by_words
 from app.settings import Limits, Settings
 from tests.support.database import TestTenant, connect, new_tenant
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.server import GraphQLClient, LiveServer, live_server
 
 INGEST = "mutation($input: IngestKbDocumentsInput!) { ingestKbDocuments(input: $input) { results { outcome } } }"
@@ -355,7 +356,7 @@ EVENTS = (
 async def search_as(url: str, secret: str, headers: dict[str, str]) -> dict[str, Any]:
     """Search with a key and headers."""
     sent = {"query": SEARCH, "variables": {"input": {"query": {"text": "late parcel"}, "limit": 2}}}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         response = await http.post(url, json=sent, headers={"authorization": f"Bearer {secret}", **headers})
     found: dict[str, Any] = response.json()["data"]["kbSearch"]
     return found

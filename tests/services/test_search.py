@@ -563,9 +563,8 @@ async def test_parallel_inserts_and_searches_on_new_connections(
         "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND usename = 'konstruct_app'", name
     )
     for row in ended:
-        await superuser.execute("SELECT pg_terminate_backend($1)", row["pid"])
+        assert await superuser.fetchval("SELECT pg_terminate_backend($1, 60000)", row["pid"])
     await superuser.close()
-    await asyncio.sleep(0.1)
     await insert_and_search(client, numbers[50:], 50)
     stored = await stored_chunks(tenant)
     assert [key for key, _ in stored] == [f"doc-{row:03} 0" for row in range(100)]

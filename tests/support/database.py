@@ -86,6 +86,7 @@ def test_settings(runtime_url: SecretStr, owner_url: SecretStr, **groups: Any) -
         owner_database_url=owner_url,
         sealer_database_url=groups.pop("sealer_url", None),
         database_pool_size=groups.pop("pool_size", 10),
+        database_pool_timeout_seconds=PATIENCE_SECONDS,
     )
     given: dict[str, Any] = {
         "server": ServerSettings(graphiql=True, log_format=LogFormat.JSON),
@@ -108,6 +109,7 @@ def server_environment(settings: Settings, **extra: str) -> dict[str, str]:
         "KONSTRUCT_DATABASE_URL": database.database_url.get_secret_value(),
         "KONSTRUCT_OWNER_DATABASE_URL": database.owner_database_url.get_secret_value(),
         "KONSTRUCT_DATABASE_POOL_SIZE": str(database.database_pool_size),
+        "KONSTRUCT_DATABASE_POOL_TIMEOUT_SECONDS": str(database.database_pool_timeout_seconds),
         "KONSTRUCT_GRAPHIQL": str(settings.server.graphiql).lower(),
         "KONSTRUCT_EMBEDDINGS": embeddings.provider.value,
     }
@@ -157,9 +159,8 @@ async def connect(url: SecretStr | None, tenant_id: UUID | None = None) -> Async
 
 
 def pool_of(settings: Settings, size: int) -> Database:
-    """Open a pool of a given size, for whose connections one may wait long."""
-    changes = {"database_pool_size": size, "database_pool_timeout_seconds": PATIENCE_SECONDS}
-    return Database(settings.database.model_copy(update=changes))
+    """Open a pool of a given size."""
+    return Database(settings.database.model_copy(update={"database_pool_size": size}))
 
 
 def hear_farewell(driver: Any) -> None:

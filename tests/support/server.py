@@ -80,7 +80,7 @@ def running_server(
         finally:
             _end(server.process)
         # Another process may have taken the port before the server did.
-        if "address already in use" not in server.log_file.read_text():
+        if "address already in use" not in server.log_file.read_text().lower():
             break
     raise AssertionError(f"the server did not start:\n{server.log_file.read_text()}")
 
