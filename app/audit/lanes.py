@@ -5,7 +5,8 @@ order (see migration 004). For a value that half of the events have, that is a w
 them. For one that few have, reading in order would be. So a filter that the index knows is tried
 
 1. on a window: the first thousand events of the order, with the exact conditions; a full page ends the matter;
-2. on the index: when there are no more candidates than some thousands, they are all, and the conditions sort them out;
+2. on the index: when there are no more candidates than some thousands, they are all, and the conditions sort them out.
+   Some hundred are named in the query, with the time that they span, so that it is planned for those months only;
 3. plainly: in order, until the page is full. The events are frequent then, though not among the first.
 
 Every way ends in the same exact conditions, so that they differ in nothing but time.
@@ -19,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from asyncpg import Record
-from sqlalchemy import ARRAY, Select, Text, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, bindparam, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.audit.filter import IndexKey
@@ -31,6 +32,7 @@ from app.pagination import PagePlan
 
 WINDOW_EVENTS = 1000
 MOST_CANDIDATES = 5000
+FEW_CANDIDATES = 200
 
 
 class Lane(StrEnum):
@@ -39,6 +41,7 @@ class Lane(StrEnum):
     PLAIN = "plain"
     WINDOW = "window"
     CANDIDATES = "candidates"
+    FEW_CANDIDATES = "few candidates"
 
 
 def through(
@@ -49,8 +52,10 @@ def through(
         bound = _window_end(plan, order)
         return query.where(order.column >= bound if plan.downwards else order.column <= bound)
     if lane is Lane.CANDIDATES:
-        found = _candidates()
-        return query.where(tuple_(AuditEvent.created_at, AuditEvent.id).in_(select(found.c.created_at, found.c.id)))
+        return query.where(_is_of(_candidates()))
+    if lane is Lane.FEW_CANDIDATES:
+        named = func.unnest(_TIMES, _IDS).table_valued("created_at", "id").render_derived()
+        return query.where(AuditEvent.created_at.between(_FIRST_TIME, _LAST_TIME), _is_of(named))
     return query
 
 
@@ -82,9 +87,12 @@ async def fetch_all(
     if key is None:
         return await session.fetch(statement_of(Lane.PLAIN), values)
     await session.plan(Plans.EACH_TIME)
-    given = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
-    ((found,),) = await session.fetch(_COUNT_CANDIDATES, given)
-    return await session.fetch(statement_of(Lane.CANDIDATES if found <= MOST_CANDIDATES else Lane.PLAIN), given)
+    values = {**values, "candidate_documents": key.documents, "candidate_words": key.words}
+    (found,) = await session.fetch(_FIND_CANDIDATES, values)
+    if found["candidates"] <= FEW_CANDIDATES:
+        return await session.fetch(statement_of(Lane.FEW_CANDIDATES), {**values, **found})
+    is_all = found["candidates"] <= MOST_CANDIDATES
+    return await session.fetch(statement_of(Lane.CANDIDATES if is_all else Lane.PLAIN), values)
 
 
 def _window_end(plan: PagePlan, order: EventOrder) -> Any:
@@ -94,13 +102,40 @@ def _window_end(plan: PagePlan, order: EventOrder) -> Any:
     return one_row.correlate(None).scalar_subquery()
 
 
-def _candidates() -> Any:
+def _candidates(**options: Any) -> Any:
     arguments: tuple[Any, ...] = (
         bindparam("candidate_documents", type_=ARRAY(JSONB())),
         bindparam("candidate_words", type_=Text()),
         literal_column(str(MOST_CANDIDATES + 1)),
     )
-    return func.audit_event_candidates(*arguments).table_valued("created_at", "id")
+    return func.audit_event_candidates(*arguments).table_valued("created_at", "id", **options)
 
 
-_COUNT_CANDIDATES = compile_statement(select(func.count()).select_from(_candidates()))
+def _is_of(candidates: Any) -> ColumnElement[bool]:
+    event = tuple_(AuditEvent.created_at, AuditEvent.id)
+    return event.in_(select(candidates.c.created_at, candidates.c.id))
+
+
+_TIME, _ID = (AuditEvent.__table__.c[name].type for name in ("created_at", "id"))
+_TIMES = bindparam("candidate_times", type_=ARRAY(_TIME))
+_IDS = bindparam("candidate_ids", type_=ARRAY(_ID))
+_FIRST_TIME, _LAST_TIME = bindparam("first_candidate", type_=_TIME), bindparam("last_candidate", type_=_TIME)
+
+
+def _find_candidates() -> Statement:
+    """Return how many candidates there are, and, as far as they are few, which and the time that they span."""
+    found = _candidates(with_ordinality="place").render_derived()
+    is_named = found.c.place <= literal_column(str(FEW_CANDIDATES))
+    nothing: ColumnElement[Any] = literal_column("'{}'")
+    return compile_statement(
+        select(
+            func.count().label("candidates"),
+            func.coalesce(func.array_agg(found.c.created_at).filter(is_named), nothing).label(_TIMES.key),
+            func.coalesce(func.array_agg(found.c.id).filter(is_named), nothing).label(_IDS.key),
+            func.min(found.c.created_at).label(_FIRST_TIME.key),
+            func.max(found.c.created_at).label(_LAST_TIME.key),
+        )
+    )
+
+
+_FIND_CANDIDATES = _find_candidates()
