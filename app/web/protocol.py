@@ -39,8 +39,9 @@ class JoiningTransport:
         self.plain.close()
 
     def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
+        head, self._head = self._head, b""
+        # The client may have gone away meanwhile.
+        if head and not self.plain.is_closing():
             self.plain.write(head)
 
 

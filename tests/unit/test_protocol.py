@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from app.web.protocol import JoiningProtocol
+from app.web.protocol import JoiningProtocol, JoiningTransport
 
 
 class Wire(asyncio.Transport):
@@ -78,6 +78,15 @@ async def test_a_head_alone_is_not_kept() -> None:
     head = HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     assert await written(closing, START, BODY) == ([head + b"ok"], True)
     assert await written(closing.replace(b"GET", b"HEAD"), START, BODY) == ([head], True)
+
+
+async def test_a_client_that_went_away_gets_nothing() -> None:
+    """A head that was kept is forgotten when the connection ends in the same turn."""
+    wire = Wire()
+    JoiningTransport(wire, asyncio.get_running_loop()).write(HEAD)
+    wire.close()
+    await asyncio.sleep(0)
+    assert wire.writes == []
 
 
 @pytest.mark.parametrize("first", [b"a\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
