@@ -42,8 +42,8 @@ from app.errors import MAY_BE_STORED, CommitUnknown, TransactionLost
 
 _TENANT = "tenant_id"
 
-# Before each try to begin. Where a connection is lost the pool's others often are too: in a moment the driver knows.
-_WAITS = (0, 0.05, 0.2)
+# Before another try to begin. Where a connection is lost the pool's others often are too: in a moment the driver knows.
+_WAITS = (0.05, 0.2)
 
 # How indexes of vectors are read (see app.kb.lanes): set here, since it would cost each search a round trip.
 EF_SEARCH = 400
@@ -249,11 +249,12 @@ async def _open(
     begin = _begin(tenant_id, reading=reading)
     if inherited is not None and await _begins(inherited.connection, f"COMMIT; {begin}"):
         return Transaction(inherited.connection, tenant_id)
-    for wait in _WAITS:
-        await asyncio.sleep(wait)
+    for wait in (*_WAITS, None):
         connection = await engine.raw_connection()
         if await _begins(connection, begin):
             return Transaction(connection, tenant_id)
+        if wait is not None:
+            await asyncio.sleep(wait)
     raise TransactionLost(CONNECTION_LOST)
 
 
