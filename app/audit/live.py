@@ -7,6 +7,7 @@ are at the same place most of the time, and share what is read for them.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,9 +40,9 @@ _BATCH = 200
 _PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
 _STEP_SECONDS = 0.2
-# A sealer at rest says every ten seconds that it is there. One that starts with the server takes a while to say so.
+# A sealer at rest says every ten seconds that it is there.
 _SEALER_SILENCE_SECONDS = 60
-_SEALER_PATIENCE_SECONDS = 10.0
+_START_SECONDS = 10.0
 _NO_SEALER = (
     "nothing seals the log, so that no event would ever come: set KONSTRUCT_SEALER_DATABASE_URL for the server, or run"
     " `konstruct seal`"
@@ -71,6 +72,7 @@ class LiveTrail:
         self._listening: asyncio.Task[None] | None = None
         self._news: asyncio.Future[None] | None = None
         self._shared: dict[object, asyncio.Task[_Stretch]] = {}
+        self._began = time.monotonic()
         self.followers = 0
 
     def start(self) -> None:
@@ -143,15 +145,15 @@ class LiveTrail:
 
     async def _size_of_sealed(self, tenant_id: TenantId) -> int:
         """Return the size of the tenant's log; raise `Unavailable` when nobody seals it."""
-        deadline = asyncio.get_running_loop().time() + _SEALER_PATIENCE_SECONDS
+        # A sealer that was started with this server may not have got to it.
+        deadline = max(time.monotonic() + _PATIENCE_SECONDS, self._began + _START_SECONDS)
         while True:
             async with self._database.reading_session(tenant_id) as session:
                 seen = await session.fetch(_SEALER_AT_WORK, {})
                 if seen and _seconds(seen[0]["worked_at"], seen[0]["now"]) <= _SEALER_SILENCE_SECONDS:
                     return await log_size(session)
-            if asyncio.get_running_loop().time() >= deadline:
+            if time.monotonic() >= deadline:
                 raise Unavailable(_NO_SEALER)
-            # It may have been started at this moment, with the server.
             await asyncio.sleep(_STEP_SECONDS)
 
     def _next_news(self) -> asyncio.Future[None]:

@@ -28,8 +28,9 @@ from app.web.graphiql.routes import HOW_TO_BUILD, is_built
 from app.web.protocol import JoiningProtocol
 
 # One of several worker processes that does not answer for so long is killed, with the requests that it has, and
-# replaced. A busy machine may well stall for some seconds.
-_WORKER_SILENCE_SECONDS = 30
+# replaced. A busy machine may well stall for some seconds; but a stop waits for the answer too, before the time for
+# requests in flight, and is itself given 20 seconds by compose.yaml.
+_WORKER_SILENCE_SECONDS = 8
 
 
 def serve(

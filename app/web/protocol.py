@@ -27,22 +27,27 @@ class JoiningTransport:
         if self._head:
             head, self._head = self._head, b""
             self.plain.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
+        elif _is_head(data) and not self.plain.is_closing():
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         else:
             self.plain.write(data)
 
     def close(self) -> None:
         """Close the connection when all is written."""
-        self._flush()
+        self.flush()
         self.plain.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is kept."""
         head, self._head = self._head, b""
         # The client may have gone away meanwhile.
         if head and not self.plain.is_closing():
             self.plain.write(head)
+
+
+def _is_head(data: object) -> bool:
+    return isinstance(data, bytes) and data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n")
 
 
 class JoiningProtocol(HttpToolsProtocol):
@@ -51,9 +56,15 @@ class JoiningProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin with a connection that a client has opened."""
         super().connection_made(transport)
-        self.transport = JoiningTransport(transport, self.loop)  # type: ignore[assignment]
+        self._joining = JoiningTransport(transport, self.loop)
+        self.transport = self._joining  # type: ignore[assignment]
+
+    def eof_received(self) -> None:
+        """Write what is kept before the plain transport closes itself: a client that ends its side still reads."""
+        self._joining.flush()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the protocol of WebSockets, as it is."""
-        self.transport = self.transport.plain  # type: ignore[attr-defined]
+        self._joining.flush()
+        self.transport = self._joining.plain
         super().handle_websocket_upgrade()

@@ -13,7 +13,7 @@ from asyncpg import Record
 
 from app.audit import AuditLogger, LlmCall
 from app.audit.filter import AuditEventFilter
-from app.audit.lanes import MOST_CANDIDATES, WINDOW_EVENTS, Lane
+from app.audit.lanes import FEW_CANDIDATES, MOST_CANDIDATES, WINDOW_EVENTS, Lane
 from app.audit.order import NEWEST_FIRST, EventOrder, OrderField
 from app.audit.query import BoundedCount, count_events, list_events, list_events_as_json
 from app.audit.representation import JsonMember
@@ -347,3 +347,21 @@ async def test_partitions_made_later_have_the_index_too(settings: Settings) -> N
         indexes = await owner.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = $1", made)
         assert any("USING gin" in row["indexdef"] for row in indexes)
         await owner.execute(f"DROP TABLE {made}")
+
+
+async def test_few_candidates_and_more_are_all_found(database: Database, tenant_a: TestTenant) -> None:
+    """At the number of candidates that are still named, and one beyond it, none is left out or comes twice."""
+    numbers = {"few": FEW_CANDIDATES, "more": FEW_CANDIDATES + 1}
+    ids_of = {}
+    for kind, number in numbers.items():
+        calls = [LlmCall(model="m", metadata={"kind": [kind, "any"]}, input_summary=kind) for _ in range(number)]
+        ids_of[kind] = sorted(await log(database, tenant_a, calls), reverse=True)
+    async with database.tenant_session(tenant_a.id) as session:
+        for kind, expected in ids_of.items():
+            for where in (
+                AuditEventFilter(search=kind),
+                AuditEventFilter(metadata=[JsonPredicate(("kind",), eq=[kind, "any"])]),
+                AuditEventFilter(metadata=[JsonPredicate(("kind",), in_=[[kind, "any"], [kind, "any"], "none"])]),
+            ):
+                assert await ids(session, where, PageRequest(first=500)) == expected
+                assert await count_events(session, where, LIMITS) == BoundedCount(len(expected), is_exact=True)
