@@ -91,8 +91,8 @@ async def fetch_all(
     (found,) = await session.fetch(_FIND_CANDIDATES, values)
     if found["candidates"] <= FEW_CANDIDATES:
         return await session.fetch(statement_of(Lane.FEW_CANDIDATES), {**values, **found})
-    is_all = found["candidates"] <= MOST_CANDIDATES
-    return await session.fetch(statement_of(Lane.CANDIDATES if is_all else Lane.PLAIN), values)
+    are_all = found["candidates"] <= MOST_CANDIDATES
+    return await session.fetch(statement_of(Lane.CANDIDATES if are_all else Lane.PLAIN), values)
 
 
 def _window_end(plan: PagePlan, order: EventOrder) -> Any:

@@ -42,6 +42,7 @@ _RETRY_SECONDS = 1.0
 _STEP_SECONDS = 0.2
 # A sealer at rest says every ten seconds that it is there.
 _SEALER_SILENCE_SECONDS = 60
+# One that starts with this server says it by then for the first time.
 _START_SECONDS = 10.0
 _NO_SEALER = (
     "nothing seals the log, so that no event would ever come: set KONSTRUCT_SEALER_DATABASE_URL for the server, or run"
@@ -145,7 +146,6 @@ class LiveTrail:
 
     async def _size_of_sealed(self, tenant_id: TenantId) -> int:
         """Return the size of the tenant's log; raise `Unavailable` when nobody seals it."""
-        # A sealer that was started with this server may not have got to it.
         deadline = max(time.monotonic() + _PATIENCE_SECONDS, self._began + _START_SECONDS)
         while True:
             async with self._database.reading_session(tenant_id) as session:
