@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -26,6 +26,7 @@ from app.sample_data.demo import Demo, prepare_demo
 from app.settings import DatabaseSettings, LogFormat, ServerSettings, Settings, SettingsError
 from app.web.graphiql.routes import HOW_TO_BUILD, is_built
 from app.web.protocol import JoiningProtocol
+from app.web.workers import SharedPort, run_workers, take_port
 
 # One of several worker processes that does not answer for so long is killed, with the requests that it has, and
 # replaced. A busy machine may well stall for some seconds; but a stop waits for the answer too, before the time for
@@ -48,20 +49,32 @@ def serve(
     settings = Settings.from_environment()
     configure_logging(settings.server.log_format, settings.server.log_level)
     asyncio.run(_check(settings))
-    uvicorn.run(
-        "app.main:app_from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        http=JoiningProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.server.shutdown_seconds,
-        timeout_worker_healthcheck=_WORKER_SILENCE_SECONDS,
-        ws_max_size=settings.limits.request_bytes,
-    )
+    app = "app.main:app_from_environment"
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": host,
+        "port": port,
+        "http": JoiningProtocol,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": settings.server.shutdown_seconds,
+        "ws_max_size": settings.limits.request_bytes,
+    }
+    if workers == 1:
+        uvicorn.run(app, **options)
+    else:
+        options |= {"workers": workers, "timeout_worker_healthcheck": _WORKER_SILENCE_SECONDS}
+        run_workers(uvicorn.Config(app, **options), _take_port(host, port))
+
+
+def _take_port(host: str, port: int) -> SharedPort:
+    try:
+        return take_port(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"can't listen on {host}, port {port}: {error.strerror}; choose another one with --port"
+        ) from None
 
 
 async def _check(settings: Settings) -> None:
