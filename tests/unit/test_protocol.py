@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -32,6 +32,13 @@ class Wire(asyncio.Transport):
         return self.is_closed
 
 
+def protocol_of(app: ASGIApp, state: ServerState) -> JoiningProtocol:
+    """Return the protocol of one connection to an application."""
+    config = Config(app, http=JoiningProtocol, log_config=None, server_header=False, date_header=False)
+    config.load()
+    return JoiningProtocol(config, state, {})
+
+
 async def written(request: bytes, *messages: Message, pause: bool = False) -> tuple[list[bytes], bool]:
     """Return what an application's messages become on the wire, and whether the connection was closed."""
 
@@ -43,10 +50,8 @@ async def written(request: bytes, *messages: Message, pause: bool = False) -> tu
         done.set()
 
     done = asyncio.Event()
-    config = Config(app, http=JoiningProtocol, log_config=None, server_header=False, date_header=False)
-    config.load()
     state = ServerState()
-    protocol = JoiningProtocol(config, state, {})
+    protocol = protocol_of(app, state)
     wire = Wire()
     protocol.connection_made(wire)
     protocol.data_received(request)
@@ -105,10 +110,8 @@ async def test_a_client_that_ends_its_side_gets_its_answer() -> None:
         await send(dict(START))
         await send(dict(BODY))
 
-    config = Config(app, http=JoiningProtocol, log_config=None, server_header=False, date_header=False)
-    config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: JoiningProtocol(config, state, {}), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: protocol_of(app, state), "127.0.0.1", 0)
     async with server:
         for method, expected in ((b"HEAD", HEAD), (b"GET", HEAD + b"ok")):
             for _ in range(5):
